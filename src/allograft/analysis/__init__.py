@@ -1,0 +1,1 @@
+"""Understanding what was transferred: pure functions of arrays."""

@@ -1,0 +1,1 @@
+"""Value types that everything else is built from; imports nothing of ours and no torch."""

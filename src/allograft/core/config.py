@@ -1,0 +1,86 @@
+"""Config: frozen settings that say what is wrong with them and know their own identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from allograft.core.errors import ConfigError, did_you_mean
+
+__all__ = ["Config", "canonical_json", "config_error", "read_yaml"]
+
+
+class Config(BaseModel):
+    """Base of all settings: frozen, unknown fields refused, nothing happens on construction."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
+
+    def content_id(self) -> str:
+        """Return 16 hexadecimal digits that change with any field and with nothing else."""
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()[:16]
+
+    @classmethod
+    def from_data(cls, data: object, *, where: str) -> Self:
+        """Validate plain data, naming `where` and the field in any error.
+
+        Raises:
+            ConfigError: a field is unknown, missing or of the wrong kind.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise config_error(error, where=where, known=cls.model_fields) from error
+
+
+def canonical_json(value: object) -> str:
+    """Return the one JSON text of a value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read one YAML document safely.
+
+    Raises:
+        ConfigError: the file cannot be read or is not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror}). Check the path."
+        raise ConfigError(msg) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        msg = f"{path}: not valid YAML: {error}"
+        raise ConfigError(msg) from error
+
+
+def config_error(error: ValidationError, *, where: str, known: Iterable[str] = ()) -> ConfigError:
+    """Turn pydantic's error into ours: file and field, what was expected, the nearest known name."""
+    lines = []
+    for item in error.errors(include_url=False):
+        field = _field_path(item["loc"])
+        if item["type"] == "extra_forbidden":
+            name = str(item["loc"][-1])
+            names = list(known) if len(item["loc"]) == 1 else []
+            hint = did_you_mean(name, names) if names else "Remove it or correct its name."
+            lines.append(f'{where}, {field}: unknown field "{name}". {hint}')
+        elif item["type"] == "missing":
+            lines.append(f"{where}, {field}: this field is required and missing. Add it.")
+        else:
+            got = repr(item.get("input"))
+            got = got if len(got) <= 80 else got[:77] + "..."
+            lines.append(f"{where}, {field}: {item['msg'].removeprefix('Value error, ')} (got {got}).")
+    return ConfigError("\n".join(lines))
+
+
+def _field_path(loc: tuple[int | str, ...]) -> str:
+    """Write a location as the reader sees it in the file: recipes[2].start."""
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".") or "the whole file"

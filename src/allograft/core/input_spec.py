@@ -1,0 +1,68 @@
+"""InputSpec: what a network's weights expect of their input, applied by the data pipeline or refused."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from allograft.core.config import Config
+
+__all__ = ["InputSpec"]
+
+
+class InputSpec(Config):
+    """The input contract of a set of weights.
+
+    Args:
+        channels: input channels the weights were trained on.
+        channel_names: their meaning, in order; empty where unknown.
+        low: value that the darkest input has before mean and std are applied.
+        high: value of the brightest.
+        mean: per channel, subtracted after scaling to [low, high]; empty for none.
+        std: per channel, > 0; empty for none.
+        size: spatial size the weights were trained at, empty where free.
+        axes: order of the array axes, slowest first.
+        spacing_mm: voxel spacing along `axes`, empty where unknown.
+        window: intensity window in the image's own units (HU for CT), None for the full range.
+    """
+
+    channels: int = 3
+    channel_names: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 1.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    size: tuple[int, ...] = ()
+    axes: Literal["HW", "DHW"] = "HW"
+    spacing_mm: tuple[float, ...] = ()
+    window: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _per_channel(self) -> Self:
+        for name, values in (("mean", self.mean), ("std", self.std), ("channel_names", self.channel_names)):
+            if values and len(values) != self.channels:
+                msg = f"{name} has {len(values)} values for {self.channels} channels"
+                raise ValueError(msg)
+        if self.std and min(self.std) <= 0:
+            msg = f"std must be positive, got {self.std}"
+            raise ValueError(msg)
+        if self.high <= self.low:
+            msg = f"high ({self.high}) must exceed low ({self.low})"
+            raise ValueError(msg)
+        return self
+
+    def for_channels(self, channels: int) -> InputSpec:
+        """Return the contract for another channel count: mean and std averaged over channels.
+
+        With one grey channel the averaged values are a compromise: per-channel mean and std do
+        not commute with replication, and the plan says so.
+        """
+        if channels == self.channels:
+            return self
+        changes: dict[str, object] = {"channels": channels, "channel_names": ()}
+        for name in ("mean", "std"):
+            values: tuple[float, ...] = getattr(self, name)
+            if values:
+                changes[name] = (sum(values) / len(values),) * channels
+        return self.model_copy(update=changes)

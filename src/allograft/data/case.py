@@ -1,0 +1,101 @@
+"""Case, Batch and their parts: the containers that data travel in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Batch", "Case", "ImageRef", "Target", "View"]
+
+
+class ImageRef(NamedTuple):
+    """Where one image lies: a file, or one entry of an array file.
+
+    Args:
+        path: the file, or the folder of a DICOM series.
+        key: name of the array inside an .npz file.
+        row: row of the array (first axis), None for the whole file.
+    """
+
+    path: Path
+    key: str = ""
+    row: int | None = None
+
+    def __str__(self) -> str:
+        row = "" if self.row is None else f"[{self.row}]"
+        return f"{self.path}{':' + self.key if self.key else ''}{row}"
+
+
+Target = int | float | tuple[int, ...] | ImageRef
+"""A class index, a value, a tuple of 0/1 labels (multi-label) or a mask."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One image with its labels.
+
+    Args:
+        id: unique in its cohort.
+        image: one reference for each channel file; one file may hold all channels.
+        targets: by head; an absent head is unlabelled.
+        group: the independent unit (patient, strip, scan); never on both sides of a split.
+        domain: scanner or site, "" where unknown.
+        split: "train", "val" or "test" where the data set fixes it, else "".
+        attributes: further columns, for subgroups.
+    """
+
+    id: str
+    image: tuple[ImageRef, ...]
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    group: str
+    domain: str = ""
+    split: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+class View(NamedTuple):
+    """A further augmented copy of a batch's images: (B, C, *S), and the draws that made it."""
+
+    image: Tensor
+    draws: tuple[Mapping[str, object], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Images with their targets, ready for a step.
+
+    Args:
+        image: (B, C, *S), or the levels of a frozen encoder, each (B, c, *s) (feature cache).
+        targets: by head: (B,) classes | (B, L) multi-label or soft | (B, *S) masks | dense.
+        present: by head: (B,) bool; where False the target is absent and reaches no loss.
+        weight: (B,) or (B, *S) weights of the loss, None for 1.
+        views: further augmented copies.
+        bag_index: (B,) which bag an instance belongs to, None where there are no bags.
+        ids: case ids, B of them.
+    """
+
+    image: Tensor | tuple[Tensor, ...]
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+    present: Mapping[str, Tensor] = field(default_factory=dict)
+    weight: Tensor | None = None
+    views: tuple[View, ...] = ()
+    bag_index: Tensor | None = None
+    ids: tuple[str, ...] = ()
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on `device`."""
+        image = self.image.to(device) if isinstance(self.image, Tensor) else tuple(x.to(device) for x in self.image)
+        return Batch(
+            image=image,
+            targets={name: value.to(device) for name, value in self.targets.items()},
+            present={name: value.to(device) for name, value in self.present.items()},
+            weight=None if self.weight is None else self.weight.to(device),
+            views=tuple(View(view.image.to(device), view.draws) for view in self.views),
+            bag_index=None if self.bag_index is None else self.bag_index.to(device),
+            ids=self.ids,
+        )

@@ -1,0 +1,94 @@
+"""Cohort: an immutable list of cases with the task they are for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from allograft.core.errors import DataError
+from allograft.core.task import Task
+from allograft.data.case import Case, Target
+
+__all__ = ["Cohort"]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Cases in a fixed order.
+
+    Args:
+        name: name of the data set.
+        task: what is to be predicted.
+        cases: the cases; ids are unique.
+        unit: what one `group` is: "patient", "strip", "scan", "case" ...
+        notes: sentences that a report must carry ("strips of one image").
+        seen_as: names under which weight cards may list this data (contamination).
+
+    Raises:
+        DataError: two cases share an id.
+    """
+
+    name: str
+    task: Task
+    cases: tuple[Case, ...]
+    unit: str = "patient"
+    notes: tuple[str, ...] = ()
+    seen_as: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self._by_id) != len(self.cases):
+            twice = [name for name, count in Counter(case.id for case in self.cases).items() if count > 1]
+            msg = f"cohort {self.name}: {len(twice)} ids occur more than once, first {twice[0]!r}. Ids must be unique."
+            raise DataError(msg)
+
+    @cached_property
+    def _by_id(self) -> dict[str, Case]:
+        return {case.id: case for case in self.cases}
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __iter__(self) -> Iterator[Case]:
+        return iter(self.cases)
+
+    def __getitem__(self, name: str) -> Case:
+        return self._by_id[name]
+
+    def where(self, keep: Callable[[Case], bool]) -> Cohort:
+        """Return the cases for which `keep` holds, in the same order."""
+        return replace(self, cases=tuple(case for case in self.cases if keep(case)))
+
+    def subset(self, ids: Iterable[str]) -> Cohort:
+        """Return the named cases in the cohort's own order.
+
+        Raises:
+            DataError: an id is not in the cohort.
+        """
+        wanted = set(ids)
+        unknown = sorted(wanted - self._by_id.keys())
+        if unknown:
+            msg = f"cohort {self.name}: no case {unknown[0]!r} ({len(unknown)} unknown ids)."
+            raise DataError(msg)
+        return self.where(lambda case: case.id in wanted)
+
+    def with_targets(self, targets: Mapping[str, Mapping[str, Target]]) -> Cohort:
+        """Return the cohort with each named case's targets replaced (pseudo-labels)."""
+        return replace(
+            self, cases=tuple(replace(c, targets=targets[c.id]) if c.id in targets else c for c in self.cases)
+        )
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Case ids in order."""
+        return tuple(case.id for case in self.cases)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Different groups in order of first appearance."""
+        return tuple(dict.fromkeys(case.group for case in self.cases))
+
+    def labelled(self) -> Cohort:
+        """Return the cases that carry the task's target."""
+        return self.where(lambda case: self.task.head in case.targets)

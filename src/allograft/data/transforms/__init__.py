@@ -1,0 +1,1 @@
+"""One transform per file: draw, then apply."""

@@ -1,0 +1,1 @@
+"""One public data set per file: licence, hashes, expected counts."""

@@ -1,0 +1,1 @@
+"""One metric per file; per-case values where they exist."""

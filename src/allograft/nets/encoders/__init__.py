@@ -1,0 +1,1 @@
+"""Encoders: our own, and adapters."""

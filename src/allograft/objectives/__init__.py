@@ -1,0 +1,1 @@
+"""METHODS 2: what a step minimises."""

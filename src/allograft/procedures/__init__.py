@@ -1,0 +1,1 @@
+"""METHODS 3: in what order stages follow."""

@@ -1,0 +1,1 @@
+"""METHODS 1: how weights begin."""

@@ -1,0 +1,1 @@
+"""Public contract suites: does a method belong?"""

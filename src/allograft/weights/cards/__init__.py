@@ -1,0 +1,1 @@
+"""One YAML card per public checkpoint."""
