@@ -1,0 +1,54 @@
+# The two commands a newcomer needs: make demo, make test.
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 2
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test test-all check docs bench clean
+
+demo: .venv/.installed  ## install into .venv, train a small real-image study, print the report's path
+	$(BIN)/allograft demo --out demo
+
+test: .venv/.installed-test  ## everything CI runs
+	$(BIN)/ruff check --quiet src tests benchmarks
+	$(BIN)/ruff format --check --quiet src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal -m "not optional"
+
+test-all: .venv/.installed-test  ## the optional checks as well
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal
+
+check: .venv/.installed-test  ## style, types, import rules and house rules: seconds
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell src tests docs README.md CONTRIBUTING.md CHANGELOG.md
+	$(BIN)/pytest -q tests/architecture
+
+docs: .venv/.installed-docs  ## the site, with generated method pages, into site/
+	$(BIN)/python docs/make_methods.py
+	$(BIN)/mkdocs build --strict
+
+bench: .venv/.installed-test  ## benchmarks; each writes its table into docs/
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+.venv/bin/pip:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+
+.venv/.installed: .venv/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet torch torchvision
+	$(BIN)/pip install --quiet -e .
+	touch $@
+
+.venv/.installed-test: .venv/.installed pyproject.toml
+	$(BIN)/pip install --quiet -e '.[test]'
+	touch $@
+
+.venv/.installed-docs: .venv/.installed pyproject.toml
+	$(BIN)/pip install --quiet -e '.[docs]'
+	touch $@
+
+clean:  ## caches and builds; never a study's folder
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis site dist build

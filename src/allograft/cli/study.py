@@ -1,0 +1,91 @@
+"""allograft study: run every recipe on the same folds and write results and report."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from allograft.cli.compare import as_data, show
+from allograft.cli.console import AsJson, Plugin, emit_json, err, out, progress
+from allograft.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from allograft.study.execute import Executor
+    from allograft.study.outcome import Done, Failed, Waiting
+
+__all__ = ["seconds_of", "study"]
+
+
+def study(
+    file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for runs, results and report.")],
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 takes one for each core.")] = 0,
+    executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    address: Annotated[str, typer.Option(help="Address of a Ray cluster; empty starts one here.")] = "",
+    budget: Annotated[str, typer.Option(help="Time allowed, like 30m or 2h; whole seeds for all recipes.")] = "",
+    plugin: Plugin = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train every recipe on the same folds with paired seeds; run again to continue."""
+    from allograft import catalog
+    from allograft.study.conduct import conduct
+    from allograft.study.grid import read_study
+
+    for module in plugin or []:
+        catalog.allow_plugin(module)
+    seconds = seconds_of(budget) if budget else None
+    plan = read_study(file)
+    with progress(plan.study, quiet=as_json) as tick:
+        done = [0]
+
+        def report(outcome: Done | Failed | Waiting, total: int) -> None:
+            done[0] += 1
+            key = outcome.key
+            tick(done[0], total, f"{key.recipe} fold {key.fold} seed {key.seed} {outcome.kind}")
+
+        result = conduct(
+            plan,
+            out_dir,
+            base=file.resolve().parent,
+            workers=workers,
+            executor=_executor(executor, workers, address),
+            seconds=seconds,
+            on_outcome=report,
+            plugins=tuple(plugin or ()),
+        )
+    if as_json:
+        emit_json({**as_data(result.summary), "report": str(result.report), "results": str(result.results)})
+    else:
+        show(result.summary)
+        out.print(f"report: {result.report}", markup=False)
+    if result.summary.failures:
+        err.print(f"{len(result.summary.failures)} runs failed; they are listed in the report and tried again next time.")
+        raise typer.Exit(1)
+
+
+def seconds_of(text: str) -> float:
+    """Turn "90s", "30m" or "2h" into seconds.
+
+    Raises:
+        ConfigError: the text is none of these.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip())
+    if not match:
+        msg = f'--budget "{text}": expected a number with s, m or h, like 90s, 30m or 2h.'
+        raise ConfigError(msg)
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _executor(name: str, workers: int, address: str) -> Executor | None:
+    """Return the executor that was asked for; None lets the study choose local processes."""
+    if name == "local":
+        return None
+    if name == "ray":
+        from allograft.study.executors.ray import RayExecutor
+
+        return RayExecutor(address=address or None, pending=max(2, 2 * workers))
+    msg = f'--executor "{name}": expected local or ray.'
+    raise ConfigError(msg)

@@ -1,0 +1,171 @@
+"""Study: the grid of recipe x data x fold x seed x label fraction, from one file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from allograft.core.config import Config, read_yaml
+from allograft.core.errors import ConfigError, did_you_mean
+from allograft.data.preprocess import Preprocess
+from allograft.study.data_spec import DataSpec
+from allograft.study.outcome import RunKey
+from allograft.study.recipe import Recipe
+
+__all__ = ["Search", "Study", "read_study"]
+
+
+class Search(Config):
+    """The learning-rate search that every arm gets, on validation and inside its budget.
+
+    Args:
+        lrs: candidate rates; empty takes each recipe's own and searches nothing.
+        share: share of the recipe's steps that the search may use in all, in (0, 1).
+    """
+
+    lrs: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    share: float = Field(default=0.3, gt=0, lt=1)
+
+
+class Study(Config):
+    """Recipes compared on the same folds with paired seeds.
+
+    Args:
+        study: the study's name.
+        datasets: the data sets.
+        recipes: the arms; names are unique.
+        baseline: the arm that others are compared with first.
+        primary_metric: the metric that decides; empty takes the task's usual one.
+        margin: largest difference that counts as none; None takes the metric's own.
+        folds: patient-grouped test folds, 0 for the split that the data bring.
+        test_folds: how many of the folds are used as test, from the first; None all.
+        seeds: paired seeds; each gives its own order of cases, head and draws.
+        label_fractions: nested shares of the training labels, in (0, 1].
+        preprocess: what is done to every image before training.
+        augment: augmentation of training images for every recipe that does not name its own.
+        search: the learning-rate search.
+        select_by: what validation chooses weights and rates by: the primary metric or the loss.
+        accept_licence: cards whose non-commercial licence the user accepts.
+    """
+
+    study: str = Field(min_length=1)
+    datasets: tuple[DataSpec, ...] = Field(min_length=1)
+    recipes: tuple[Recipe, ...] = Field(min_length=1)
+    baseline: str
+    primary_metric: str = ""
+    margin: float | None = Field(default=None, gt=0)
+    folds: int = Field(default=5, ge=0)
+    test_folds: int | None = Field(default=None, ge=1)
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    label_fractions: tuple[float, ...] = Field(default=(1.0,), min_length=1)
+    preprocess: Preprocess = Preprocess()
+    augment: Literal["none", "light", "strong"] = "light"
+    search: Search = Search()
+    select_by: Literal["metric", "loss"] = "metric"
+    accept_licence: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        for what, names in (("recipe", [r.name for r in self.recipes]), ("datasets", [d.name for d in self.datasets])):
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                msg = f'two {what} entries are called "{twice[0]}"; names must be unique'
+                raise ValueError(msg)
+        names = [recipe.name for recipe in self.recipes]
+        if self.baseline not in names:
+            msg = f'baseline "{self.baseline}" is no recipe. {did_you_mean(self.baseline, names)}'
+            raise ValueError(msg)
+        if self.folds == 1:
+            msg = "folds must be 0 (the data's own split) or at least 3 (train, validation and test differ); got 1"
+            raise ValueError(msg)
+        if self.folds == 2:
+            msg = "folds must be at least 3: one tests, one validates, the rest train; got 2"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _numbers(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            msg = f"seeds must be different, got {list(self.seeds)}"
+            raise ValueError(msg)
+        wrong = [f for f in self.label_fractions if not 0 < f <= 1]
+        if wrong:
+            msg = f"label_fractions lie in (0, 1], got {wrong[0]}"
+            raise ValueError(msg)
+        return self
+
+    def recipe(self, name: str) -> Recipe:
+        """Return the recipe called `name`."""
+        return next(recipe for recipe in self.recipes if recipe.name == name)
+
+    def keys(self, identity: Mapping[str, Mapping[str, Any]], folds: Mapping[str, int]) -> Iterator[RunKey]:
+        """Yield every run, seeds outermost.
+
+        Args:
+            identity: by data set, what besides this file decides a run's numbers (content of the
+                data, hashes of the weights by source name, resolved device).
+            folds: by data set, the number of test folds.
+        """
+        for seed in self.seeds:
+            for data in self.datasets:
+                for fold in range(folds[data.name]):
+                    for fraction in self.label_fractions:
+                        for recipe in self.recipes:
+                            yield self._key(recipe, data.name, (fold, seed, fraction), identity[data.name])
+
+    def _key(self, recipe: Recipe, data: str, cell: tuple[int, int, float], identity: Mapping[str, Any]) -> RunKey:
+        fold, seed, fraction = cell
+        shared = {"preprocess", "augment", "search", "select_by", "folds", "primary_metric"}
+        facts = RunFacts(
+            recipe=recipe.model_dump(mode="json", exclude={"name"}),
+            shared=self.model_dump(mode="json", include=shared),
+            identity=dict(identity),
+            cell=(data, fold, seed, fraction),
+        )
+        return RunKey(
+            id=facts.content_id(), recipe=recipe.name, dataset=data, fold=fold, seed=seed, label_fraction=fraction
+        )
+
+
+class RunFacts(Config):
+    """Everything that can change a run's numbers; its content id is the run's id."""
+
+    recipe: dict[str, Any]
+    shared: dict[str, Any]
+    identity: dict[str, Any]
+    cell: tuple[str, int, int, float]
+
+
+def read_study(path: Path) -> Study:
+    """Read a study file; `common` is merged into every recipe, once.
+
+    Raises:
+        ConfigError: names file, field, what was expected and the nearest known name.
+    """
+    return study_from(read_yaml(path), where=str(path))
+
+
+def study_from(data: object, *, where: str) -> Study:
+    """Make a study from plain data as a file holds it."""
+    if not isinstance(data, Mapping):
+        msg = f"{where}: expected fields like study, datasets, recipes; got {type(data).__name__}."
+        raise ConfigError(msg)
+    fields = dict(data)
+    common = fields.pop("common", {}) or {}
+    recipes = fields.get("recipes")
+    if isinstance(recipes, list) and isinstance(common, Mapping):
+        fields["recipes"] = [_merge(common, recipe) if isinstance(recipe, Mapping) else recipe for recipe in recipes]
+    return Study.from_data(fields, where=where)
+
+
+def _merge(common: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay a recipe over `common`; mappings of settings merge, methods are replaced whole."""
+    merged = {**common, **recipe}
+    for name in ("net", "optim", "budget"):
+        if isinstance(common.get(name), Mapping) and isinstance(recipe.get(name), Mapping):
+            merged[name] = {**common[name], **recipe[name]}
+    return merged

@@ -1,0 +1,72 @@
+"""Recipe: which network, started how, minimising what, in what order of stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+
+from allograft import catalog
+from allograft.contracts import Budget, Objective, Optim, Procedure, Start, Tuning
+from allograft.core.config import Config
+from allograft.nets.spec import NetSpec
+from allograft.objectives.supervised import Supervised
+from allograft.procedures.finetune import Finetune
+from allograft.starts.scratch import Scratch
+from allograft.tunings.full import FullTuning
+
+__all__ = ["Recipe"]
+
+
+def _reader(kind: str) -> Callable[[object], Any]:
+    def read(value: object) -> Any:
+        return catalog.resolve(kind, value)
+
+    return read
+
+
+def _field(kind: str) -> tuple[PlainValidator, PlainSerializer, WithJsonSchema]:
+    return PlainValidator(_reader(kind)), PlainSerializer(catalog.spell), WithJsonSchema(catalog.json_schema(kind))
+
+
+class Recipe(Config):
+    """One arm of a study.
+
+    Method fields take a name ("mean_var"), a name with settings ({"partial": {"until": "stage2"}})
+    or, in Python, the method itself (`MeanVar(norm="copy")`).
+
+    Args:
+        name: the arm's name in tables, unique in a study.
+        net: which network.
+        source: a weight card's name, a card's YAML path or a finished run's folder; None for none.
+        start: how weights begin.
+        tuning: how they learn.
+        objective: what a step minimises.
+        procedure: in what order stages follow.
+        optim: optimiser; its rate is the first candidate of the study's search.
+        budget: steps, batch and validations; the search is paid out of the steps.
+        augment: "none", "light" or "strong"; None takes the study's. Recipes whose encoder is frozen
+            train on features of the plain images where this is "none".
+    """
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
+    net: NetSpec
+    source: str | None = None
+    start: Annotated[Start, *_field("start")] = Scratch()
+    tuning: Annotated[Tuning, *_field("tuning")] = FullTuning()
+    objective: Annotated[Objective, *_field("objective")] = Supervised()
+    procedure: Annotated[Procedure, *_field("procedure")] = Finetune()
+    optim: Optim = Optim()
+    budget: Budget = Budget()
+    augment: Literal["none", "light", "strong"] | None = None
+
+    @model_validator(mode="after")
+    def _source_is_used(self) -> Self:
+        if self.source is None and self.start.name not in catalog.NEEDS_NO_SOURCE:
+            msg = f'recipe "{self.name}": start "{self.start.name}" needs a source. Add source: NAME (allograft weights list)'
+            raise ValueError(msg)
+        if self.source is not None and self.start.name == "scratch":
+            msg = f'recipe "{self.name}": start "scratch" uses no weights, but source is "{self.source}". Remove one'
+            raise ValueError(msg)
+        return self

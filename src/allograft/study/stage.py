@@ -1,0 +1,117 @@
+"""One training stage: the learning-rate search that every arm gets, then the training itself."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from allograft.contracts import Objective, Optim, Started, Tuning
+from allograft.core.config import Config
+from allograft.core.seeds import seed_for
+from allograft.data.cohort import Cohort
+from allograft.study.arm import Arm
+from allograft.train.history import History
+from allograft.train.loop import fit
+from allograft.train.training import Training
+from allograft.weights.plan import TransferPlan
+
+__all__ = ["Stage", "StageRecord", "train_stage"]
+
+
+class StageRecord(Config):
+    """What a stage did.
+
+    Args:
+        stage: its name.
+        plan: with `learns` as trained.
+        lr: the rate that was used.
+        search: validation score of each candidate rate; empty where there was no search.
+        search_steps: steps that the search used in all.
+        history: of the training.
+        notes: what a reader must know of this stage.
+    """
+
+    stage: str
+    plan: TransferPlan
+    lr: float
+    search: Mapping[str, float]
+    search_steps: int
+    history: History
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What is to be trained.
+
+    Args:
+        name: unique in the run.
+        started: network and plan; the network is trained in place.
+        objective: what a step minimises.
+        tuning: how the entries learn.
+        cohorts: by role.
+        steps: steps in all, the search included.
+        seed: of this stage.
+        folder: for checkpoints.
+    """
+
+    name: str
+    started: Started
+    objective: Objective
+    tuning: Tuning
+    cohorts: Mapping[str, Cohort]
+    steps: int
+    seed: int
+    folder: Path
+
+
+def train_stage(stage: Stage, arm: Arm) -> StageRecord:
+    """Search the rate on validation inside the stage's steps, then train; the network changes in place."""
+    candidates = arm.candidates()
+    each = max(1, int(stage.steps * arm.search.share / len(candidates))) if len(candidates) > 1 else 0
+    scores: dict[float, float] = {}
+    for lr in candidates if each else ():
+        trial = Started(copy.deepcopy(stage.started.net), stage.started.plan)
+        history, _ = _train(stage, arm, trial, lr=lr, steps=each, where=stage.folder / f"search-{lr:g}")
+        scores[lr] = max(row.validation["score"] for row in history.rows)
+    lr = max(candidates, key=lambda rate: (scores.get(rate, 0.0), -rate))
+    steps = stage.steps - each * len(scores)
+    history, plan = _train(stage, arm, stage.started, lr=lr, steps=steps, where=stage.folder / "training")
+    return StageRecord(
+        stage=stage.name,
+        plan=plan,
+        lr=lr,
+        search={f"{rate:g}": score for rate, score in scores.items()},
+        search_steps=each * len(scores),
+        history=history,
+        notes=arm.stage_notes(plan),
+    )
+
+
+def _train(
+    stage: Stage, arm: Arm, started: Started, *, lr: float, steps: int, where: Path
+) -> tuple[History, TransferPlan]:
+    """Fit once with one rate."""
+    net = started.net
+    plan = stage.tuning.learn(started.plan, steps)
+    plan.require_sound()
+    penalty = stage.tuning.penalty(net, plan)
+    recipe = arm.recipe
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed_for("criterion", stage.seed))
+        criterion = stage.objective.build({"net": net}, arm.task)
+    data = arm.data(stage.objective, stage.cohorts, net, plan, seed=seed_for("order", stage.seed))
+    training = Training(
+        plans={"net": plan},
+        optim=Optim.model_validate({**recipe.optim.model_dump(), "lr": lr}),
+        budget=recipe.budget.model_copy(update={"steps": steps}),
+        seed=seed_for("noise", stage.seed),
+        device=arm.device,
+        penalties={} if penalty is None else {"net": penalty},
+    )
+    history = fit({"net": net}, criterion, data.streams, training, validate=data.validate, where=where)
+    return history, plan

@@ -1,0 +1,176 @@
+"""Summary: what a study found, as data; the report and `allograft compare` only show it. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from allograft.core.config import Config
+from allograft.study.outcome import Failed, RunKey
+
+__all__ = ["Curve", "Estimate", "Layer", "Pair", "Ranked", "RunRow", "Summary", "Table"]
+
+
+class Estimate(Config):
+    """A mean over independent units with its interval; `low` and `high` are None below 2 units."""
+
+    mean: float | None
+    low: float | None = None
+    high: float | None = None
+    n_units: int = 0
+    method: str = ""
+
+
+class Ranked(Config):
+    """One recipe in one table.
+
+    Args:
+        name: the recipe.
+        estimate: primary metric, averaged over seeds within units, then over units.
+        by_metric: every metric.
+        by_class: metric -> class -> mean.
+        by_seed: primary metric of each seed, over all folds, by seed.
+        lrs: chosen learning rates, one per run.
+        runs: finished runs.
+        seconds: mean wall time of a run.
+        coverage: mean shares of numbers by fate (copied, adapted, sampled, computed, fresh, frozen).
+        start, tuning, source, objective, procedure, encoder: the recipe in words.
+        steps_to_threshold: median over runs, None where most runs never reached it.
+        reached: share of runs that reached the threshold.
+    """
+
+    name: str
+    estimate: Estimate
+    by_metric: Mapping[str, Estimate]
+    by_class: Mapping[str, Mapping[str, float]]
+    by_seed: Mapping[str, float]
+    lrs: tuple[float, ...]
+    runs: int
+    seconds: float
+    coverage: Mapping[str, float]
+    start: str
+    tuning: str
+    source: str | None
+    objective: str
+    procedure: str
+    encoder: str
+    steps_to_threshold: float | None = None
+    reached: float = 0.0
+
+
+class Pair(Config):
+    """Two recipes compared on the same units; difference > 0 means that `a` is better."""
+
+    a: str
+    b: str
+    difference: float | None
+    ci: tuple[float, float] | None
+    test: str
+    unit: str
+    n_units: int
+    p: float | None
+    p_adjusted: float | None
+    verdict: str
+    margin: float
+    sentence: str
+    p_seeds: float | None = None
+    units_needed: int | None = None
+
+
+class Curve(Config):
+    """A line with a band: mean over runs at each x."""
+
+    recipe: str
+    x: tuple[float, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+class Layer(Config):
+    """Change and similarity of one stage, averaged over runs.
+
+    Args:
+        recipe: the recipe.
+        stage: the stage.
+        change: relative L2 change of its weights by training, None where frozen or absent.
+        cka: linear CKA of its features before and after training, None where not measured.
+        cca: mean canonical correlation before and after, None where not measured.
+    """
+
+    recipe: str
+    stage: str
+    change: float | None
+    cka: float | None
+    cca: float | None
+
+
+class Table(Config):
+    """Everything about one data set and one label fraction."""
+
+    dataset: str
+    label_fraction: float
+    unit: str
+    n_units: int
+    n_cases: int
+    classes: tuple[str, ...]
+    recipes: tuple[Ranked, ...]
+    pairs: tuple[Pair, ...]
+    validation_curves: tuple[Curve, ...] = ()
+    loss_curves: tuple[Curve, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    similarity: Mapping[str, Mapping[str, float]] = {}
+    similarity_baseline: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+class RunRow(Config):
+    """One run for the appendix."""
+
+    key: RunKey
+    lr: float
+    score: float | None
+    seconds: float
+    peak_memory_mb: float
+
+
+class Summary(Config):
+    """A whole study.
+
+    Args:
+        study: its name.
+        metric: primary metric's name.
+        metric_title: the same for people.
+        baseline: the baseline recipe.
+        headline: the verdict in plain words, a sentence each, the most important first.
+        tables: one per data set and label fraction; the first is the headline's.
+        efficiency: label-efficiency curves by data set (x label fraction).
+        runs: finished runs.
+        failures: runs that failed.
+        planned: number of runs that the study file asks for.
+        data_cards, weight_cards: facts and licences, shown as they are.
+        plans: by recipe, the plan's table by stage (rows of cells) and its notes.
+        environment: versions and machine.
+        commands: how to repeat.
+        threshold: validation score that steps-to-threshold counts to, with where it comes from.
+        warnings: duplicates, contamination, licences, stopped by time.
+    """
+
+    study: str
+    metric: str
+    metric_title: str
+    larger_is_better: bool
+    baseline: str
+    headline: tuple[str, ...]
+    tables: tuple[Table, ...]
+    efficiency: Mapping[str, tuple[Curve, ...]] = {}
+    runs: tuple[RunRow, ...] = ()
+    failures: tuple[Failed, ...] = ()
+    planned: int = 0
+    data_cards: tuple[Mapping[str, Any], ...] = ()
+    weight_cards: tuple[Mapping[str, Any], ...] = ()
+    plans: Mapping[str, Mapping[str, Any]] = {}
+    environment: Mapping[str, str] = {}
+    commands: tuple[str, ...] = ()
+    threshold: str = ""
+    warnings: tuple[str, ...] = ()
