@@ -218,10 +218,21 @@ class Procedure(Protocol):
 class Lab(Protocol):
     """Everything that a procedure may touch; the test cohort is not in it."""
 
-    task: Task
-    net: NetSpec
-    objective: Objective
-    cohorts: Mapping[str, Cohort]
+    @property
+    def task(self) -> Task:
+        """What is to be predicted."""
+
+    @property
+    def net(self) -> NetSpec:
+        """The recipe's network."""
+
+    @property
+    def objective(self) -> Objective:
+        """The recipe's objective."""
+
+    @property
+    def cohorts(self) -> Mapping[str, Cohort]:
+        """Cases by role: "train", "val", "unlabelled" ...; never test."""
 
     def start(
         self, *, source: SourceWeights | None = None, net: NetSpec | None = None, start: Start | None = None

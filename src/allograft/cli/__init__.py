@@ -6,21 +6,19 @@ import sys
 
 import typer
 
-from allograft.cli import (
-    audit,
-    compare,
-    datasets,
-    demo,
-    evaluate,
-    init,
-    methods,
-    plan,
-    predict,
-    report,
-    study,
-    weights,
-)
+from allograft.cli.audit import audit
+from allograft.cli.compare import compare
 from allograft.cli.console import fail
+from allograft.cli.datasets import app as datasets
+from allograft.cli.demo import demo
+from allograft.cli.evaluate import evaluate
+from allograft.cli.init import init
+from allograft.cli.methods import methods
+from allograft.cli.plan import plan
+from allograft.cli.predict import predict
+from allograft.cli.report import report
+from allograft.cli.study import study
+from allograft.cli.weights import app as weights
 from allograft.core.errors import AllograftError
 
 __all__ = ["app", "main"]
@@ -33,12 +31,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (demo.demo, audit.audit, init.init, plan.plan, study.study, report.report, compare.compare):
+for command in (demo, audit, init, plan, study, report, compare):
     app.command()(command)
-for command in (predict.predict, evaluate.evaluate, methods.methods):
+for command in (predict, evaluate, methods):
     app.command()(command)
-app.add_typer(weights.app, name="weights")
-app.add_typer(datasets.app, name="datasets")
+app.add_typer(weights, name="weights")
+app.add_typer(datasets, name="datasets")
 
 
 def main() -> None:

@@ -47,10 +47,28 @@ def as_data(summary: Summary) -> dict[str, Any]:
 
 def _table(t: Table) -> dict[str, Any]:
     recipes = [
-        {"name": r.name, "mean": r.estimate.mean, "ci": _ci(r.estimate.low, r.estimate.high), "n_units": r.estimate.n_units}
+        {
+            "name": r.name,
+            "mean": r.estimate.mean,
+            "ci": _ci(r.estimate.low, r.estimate.high),
+            "n_units": r.estimate.n_units,
+        }
         for r in t.recipes
     ]
-    fields = {"a", "b", "difference", "ci", "test", "unit", "n_units", "p", "p_adjusted", "verdict", "margin", "sentence"}
+    fields = {
+        "a",
+        "b",
+        "difference",
+        "ci",
+        "test",
+        "unit",
+        "n_units",
+        "p",
+        "p_adjusted",
+        "verdict",
+        "margin",
+        "sentence",
+    }
     pairs = [p.model_dump(mode="json", include=fields) for p in t.pairs]
     return {"dataset": t.dataset, "label_fraction": t.label_fraction, "recipes": recipes, "pairs": pairs}
 
@@ -74,7 +92,9 @@ def show(summary: Summary) -> None:
             (f"{p.a} - {p.b}", _number(p.difference), _span(*(p.ci or (None, None))), _number(p.p_adjusted), p.verdict)
             for p in t.pairs
         ]
-        table("pairs (positive: the first is better)", ("pair", "difference", "95% interval", "Holm p", "verdict"), pairs)
+        table(
+            "pairs (positive: the first is better)", ("pair", "difference", "95% interval", "Holm p", "verdict"), pairs
+        )
     if summary.failures:
         out.print(f"{len(summary.failures)} runs failed; first: {summary.failures[0].message}", markup=False)
 

@@ -15,4 +15,6 @@ def methods(as_json: AsJson = False) -> None:
     if as_json:
         emit_json({"methods": rows})
         return
-    table("methods", ("kind", "name", "paper", "module"), [(r["kind"], r["name"], r["paper"], r["module"]) for r in rows])
+    table(
+        "methods", ("kind", "name", "paper", "module"), [(r["kind"], r["name"], r["paper"], r["module"]) for r in rows]
+    )

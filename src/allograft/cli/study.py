@@ -31,38 +31,46 @@ def study(
 ) -> None:
     """Train every recipe on the same folds with paired seeds; run again to continue."""
     from allograft import catalog
+    from allograft.report.write import write_report
     from allograft.study.conduct import conduct
     from allograft.study.grid import read_study
+    from allograft.study.prepared import Launch, processors
 
     for module in plugin or []:
         catalog.allow_plugin(module)
     seconds = seconds_of(budget) if budget else None
-    plan = read_study(file)
-    with progress(plan.study, quiet=as_json) as tick:
+    found = read_study(file)
+    where = _executor(executor, workers, address)
+    launch = Launch(
+        base=file.resolve().parent,
+        workers=workers or processors(),
+        plugins=tuple(plugin or ()),
+        commands=(f"allograft study {file} --out {out_dir}",),
+    )
+    with progress(found.study, quiet=as_json) as tick:
         done = [0]
 
-        def report(outcome: Done | Failed | Waiting, total: int) -> None:
+        def on_outcome(outcome: Done | Failed | Waiting, total: int) -> None:
             done[0] += 1
             key = outcome.key
             tick(done[0], total, f"{key.recipe} fold {key.fold} seed {key.seed} {outcome.kind}")
 
-        result = conduct(
-            plan,
+        summary = conduct(
+            found,
             out_dir,
-            base=file.resolve().parent,
-            workers=workers,
-            executor=_executor(executor, workers, address),
+            launch=launch,
+            executor=where,
             seconds=seconds,
-            on_outcome=report,
-            plugins=tuple(plugin or ()),
+            on_outcome=on_outcome,
         )
+    page, results = write_report(summary, out_dir / "report.html"), out_dir / "results.parquet"
     if as_json:
-        emit_json({**as_data(result.summary), "report": str(result.report), "results": str(result.results)})
+        emit_json({**as_data(summary), "report": str(page), "results": str(results)})
     else:
-        show(result.summary)
-        out.print(f"report: {result.report}", markup=False)
-    if result.summary.failures:
-        err.print(f"{len(result.summary.failures)} runs failed; they are listed in the report and tried again next time.")
+        show(summary)
+        out.print(f"report: {page}", markup=False)
+    if summary.failures:
+        err.print(f"{len(summary.failures)} runs failed; they are listed in the report and tried again next time.")
         raise typer.Exit(1)
 
 

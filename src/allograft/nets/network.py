@@ -32,7 +32,11 @@ class Output(NamedTuple):
 
 @runtime_checkable
 class Encoder(Protocol):
-    """An nn.Module that turns (B, C, *S) into levels from shallow to deep."""
+    """An nn.Module that turns (B, C, *S) into levels from shallow to deep.
+
+    Stride 0 marks a level of one position (an embedding that the network pools in its own way); a
+    decoder leaves it out. Strides are exact for sizes that the largest one divides.
+    """
 
     dims: int
     in_channels: int
@@ -61,7 +65,12 @@ class Network(nn.Module):
         encoder: an `Encoder`.
         heads: by name.
         decoder: maps levels to (B, C, *S), None for classification.
+
+    Attributes:
+        encoder_name: catalog name of the encoder, set by whoever builds the network; "" where unknown.
     """
+
+    encoder_name: str = ""
 
     def __init__(self, encoder: nn.Module, heads: Mapping[str, Head], decoder: nn.Module | None = None) -> None:
         super().__init__()

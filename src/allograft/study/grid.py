@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from allograft.core.config import Config, read_yaml
 from allograft.core.errors import ConfigError, did_you_mean
 from allograft.data.preprocess import Preprocess
+from allograft.data.transforms.augment import Augment
 from allograft.study.data_spec import DataSpec
 from allograft.study.outcome import RunKey
 from allograft.study.recipe import Recipe
@@ -63,7 +64,7 @@ class Study(Config):
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     label_fractions: tuple[float, ...] = Field(default=(1.0,), min_length=1)
     preprocess: Preprocess = Preprocess()
-    augment: Literal["none", "light", "strong"] = "light"
+    augment: Augment = Augment(preset="light")
     search: Search = Search()
     select_by: Literal["metric", "loss"] = "metric"
     accept_licence: tuple[str, ...] = ()

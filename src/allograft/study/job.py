@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
+from allograft.core.atomic import write_text
+from allograft.core.config import canonical_json
 from allograft.core.errors import AllograftError
+from allograft.core.seeds import seed_for
+from allograft.data.cohort import Cohort
+from allograft.data.normalise import fit_statistics, normaliser
+from allograft.data.predictions import Predictions
+from allograft.data.split import label_fraction
+from allograft.metrics.temperature import fit_temperature
+from allograft.nets.network import Network
+from allograft.study.arm import Arm
+from allograft.study.frames import metric_rows, to_frame
+from allograft.study.inspection import inspect_layers
+from allograft.study.keeping import keep_bundle
+from allograft.study.lab import RunLab
 from allograft.study.outcome import Done, Failed, RunKey, Waiting
 from allograft.study.prepared import Prepared, load_prepared
+from allograft.study.sources import open_source
 from allograft.study.store import RunStore
+from allograft.weights.table import coverage_line, stage_rows
 
 __all__ = ["run_one"]
 
@@ -31,3 +51,99 @@ def run_one(key: RunKey, folder: Path) -> Done | Failed | Waiting:
     except Exception as error:
         shown = "" if isinstance(error, AllograftError) else traceback.format_exc()
         return Failed(key=key, error=type(error).__name__, message=str(error), traceback=shown)
+
+
+def make_arm(prepared: Prepared, key: RunKey, train: Cohort) -> Arm:
+    """Join a recipe with data, device and weights.
+
+    Args:
+        prepared: the study.
+        key: which run.
+        train: training cases; a network without a card is normalised by their mean and std.
+    """
+    study, store = prepared.study, prepared.stores[key.dataset]
+    recipe = study.recipe(key.recipe)
+    source = open_source(recipe.source) if recipe.source else None
+    space, channels = store.index.space, store.shape[0]
+    expects = source.card.expects if source else None
+    if expects is None and space == "unit":
+        expects = fit_statistics(store, train.ids)
+    cohort = prepared.cohorts[key.dataset]
+    return Arm(
+        recipe=recipe,
+        task=cohort.task,
+        whole=cohort,
+        store=store,
+        normalise=normaliser(expects, space, channels, preprocess=study.preprocess),
+        device=prepared.device,
+        source=source,
+        search=study.search,
+        metric=prepared.metric,
+        select_by=study.select_by,
+        augment=recipe.augment if recipe.augment is not None else study.augment,
+        cache=prepared.folder / "cache" / "features",
+    )
+
+
+def _run(key: RunKey, store: RunStore, prepared: Prepared) -> Done:
+    """Train, test once, and finish the folder by rename."""
+    cohort, fold = prepared.cohorts[key.dataset], prepared.folds[key.dataset][key.fold]
+    labelled = label_fraction(
+        fold.train, cohort, key.label_fraction, seed_for("fraction", key.dataset, key.fold, key.seed)
+    )
+    train = cohort.subset(labelled)
+    unlabelled = cohort.subset((*(set(fold.train) - set(labelled)), *fold.unlabelled))
+    cohorts = {"train": train, "val": cohort.subset(fold.val)}
+    if len(unlabelled):
+        cohorts["unlabelled"] = unlabelled
+    arm = make_arm(prepared, key, train)
+    lab = RunLab(key=key, arm=arm, cohorts=cohorts, where=store.work_folder(key.id))
+    net = arm.recipe.procedure.run(lab)
+    found = {"val": arm.predict(net, cohorts["val"]), "test": lab.predict("test", net, cohort.subset(fold.test))}
+    with store.finishing(key.id) as aside:
+        return _finish(aside, lab, net, found, prepared)
+
+
+def _finish(aside: Path, lab: RunLab, net: Network, found: Mapping[str, Predictions], prepared: Prepared) -> Done:
+    """Write everything that a report or a later reader needs."""
+    names = prepared.pseudonyms(lab.key.dataset)
+    for part, predictions in found.items():
+        to_frame(predictions, names).to_parquet(aside / f"predictions-{part}.parquet", index=False)
+    rows, scores = metric_rows(found["test"], names)
+    rows.to_parquet(aside / "metrics.parquet", index=False)
+    begun = time.monotonic()
+    if lab.key.fold == 0:
+        _inspect(aside, lab, net)
+    lab.seconds["inspect"] = time.monotonic() - begun
+    plan = lab.records[-1].plan
+    write_text(aside / "stages.json", json.dumps([json.loads(record.model_dump_json()) for record in lab.records]))
+    shown = {
+        "rows": stage_rows(plan),
+        "coverage": coverage_line(plan),
+        "notes": list(plan.notes),
+        "unused": len(plan.unused),
+    }
+    write_text(aside / "plan-table.json", json.dumps(shown))
+    temperature = fit_temperature(found["val"]).value if lab.task.kind != "regression" else 1.0
+    keep_bundle(aside / "model", lab, net, temperature)
+    notes = dict.fromkeys((lab.arm.normalise.note, *lab.notes, *(n for record in lab.records for n in record.notes)))
+    outcome = Done(
+        key=lab.key,
+        lr=lab.records[-1].lr,
+        coverage=plan.coverage().model_dump(),
+        scores={name: value if np.isfinite(value) else None for name, value in scores.items()},
+        seconds=lab.seconds,
+        peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        environment={"device": canonical_json(prepared.device.model_dump(mode="json"))},
+        notes=tuple(notes),
+    )
+    write_text(aside / "outcome.json", outcome.model_dump_json())
+    return outcome
+
+
+def _inspect(aside: Path, lab: RunLab, net: Network) -> None:
+    """Compare the layers with those that training began with (first fold only: it costs time)."""
+    before = lab.start().net
+    rows, deep = inspect_layers(before, net, lab.arm.batches(lab.cohorts["val"]), lab.seed("inspect"))
+    write_text(aside / "analysis.json", json.dumps({"stages": rows}))
+    np.save(aside / "features.npy", deep)

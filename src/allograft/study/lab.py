@@ -22,6 +22,7 @@ from allograft.nets.network import Network
 from allograft.nets.spec import NetSpec
 from allograft.study.arm import Arm
 from allograft.study.outcome import RunKey
+from allograft.study.proof import prove
 from allograft.study.stage import Stage, StageRecord, train_stage
 from allograft.weights.apply import apply
 from allograft.weights.source import SourceWeights
@@ -62,6 +63,11 @@ class RunLab:
         """The recipe's objective."""
         return self.arm.recipe.objective
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of the plans of this run."""
+        return tuple(dict.fromkeys(note for record in self.records for note in record.plan.notes))
+
     def seed(self, *names: str) -> int:
         """Return a seed that every recipe of the same data, fold, seed and fraction shares."""
         key = self.key
@@ -84,6 +90,8 @@ class RunLab:
         plan = (start or self.arm.recipe.start).plan(built, source)
         plan.require_sound()
         apply(plan, built, source, seed=self.seed("apply"))
+        if source is not None:
+            prove(plan, built, source)
         self._spent("start", begun)
         return Started(built, plan)
 

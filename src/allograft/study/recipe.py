@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
 from allograft import catalog
 from allograft.contracts import Budget, Objective, Optim, Procedure, Start, Tuning
 from allograft.core.config import Config
+from allograft.data.transforms.augment import Augment
 from allograft.nets.spec import NetSpec
 from allograft.objectives.supervised import Supervised
 from allograft.procedures.finetune import Finetune
@@ -59,12 +60,12 @@ class Recipe(Config):
     procedure: Annotated[Procedure, *_field("procedure")] = Finetune()
     optim: Optim = Optim()
     budget: Budget = Budget()
-    augment: Literal["none", "light", "strong"] | None = None
+    augment: Augment | None = None
 
     @model_validator(mode="after")
     def _source_is_used(self) -> Self:
         if self.source is None and self.start.name not in catalog.NEEDS_NO_SOURCE:
-            msg = f'recipe "{self.name}": start "{self.start.name}" needs a source. Add source: NAME (allograft weights list)'
+            msg = f'recipe "{self.name}": start "{self.start.name}" needs a source. Add one (allograft weights list)'
             raise ValueError(msg)
         if self.source is not None and self.start.name == "scratch":
             msg = f'recipe "{self.name}": start "scratch" uses no weights, but source is "{self.source}". Remove one'

@@ -30,9 +30,7 @@ def find_card(name: str) -> WeightSource:
         return read_card(path / "card.yaml")
     if path.suffix in {".yaml", ".yml"} and path.exists():
         return read_card(path)
-    msg = (
-        f'source "{name}": no weight card of that name, no card file and no finished run there. {did_you_mean(name, known)}'
-    )
+    msg = f'source "{name}": no card of that name, no card file, no finished run there. {did_you_mean(name, known)}'
     raise ConfigError(msg)
 
 

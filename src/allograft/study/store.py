@@ -130,8 +130,8 @@ class RunStore:
         assert isinstance(outcome, Done)
         key = outcome.key
         values = (key.id, key.recipe, key.dataset, key.fold, key.seed, key.label_fraction)
-        for name, value in zip(RUN_COLUMNS, values, strict=True):
-            table[name] = value
+        named: dict[str, str | int | float] = dict(zip(RUN_COLUMNS, values, strict=True))
+        table = table.assign(**named)
         return table.astype({"value": np.float64, "fold": np.int64, "seed": np.int64})
 
 

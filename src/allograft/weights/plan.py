@@ -135,6 +135,10 @@ class TransferPlan(Config):
         )
         return self.model_copy(update={"entries": entries, "tuning": tuning})
 
+    def with_notes(self, *notes: str) -> TransferPlan:
+        """Return the plan with further notes; those it has already are not repeated."""
+        return self.model_copy(update={"notes": tuple(dict.fromkeys((*self.notes, *notes)))})
+
     def require_sound(self) -> None:
         """Raise where the plan has problems.
 

@@ -1,1 +1,1 @@
-"""File to Image and Geometry."""
+"""From a file to pixels with their place in the world."""

@@ -1,0 +1,189 @@
+"""Catalog: name -> class, literal dictionaries written by hand; the only registry."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from allograft.contracts import Method, Objective, Procedure, Start, Tuning
+from allograft.core.config import Config
+from allograft.core.errors import ConfigError, did_you_mean
+from allograft.datasets.dataset import Dataset
+from allograft.datasets.skin_histology import SkinHistology
+from allograft.nets.build import EncoderFactory
+from allograft.nets.encoders.cbr import CBR, CBR_FORMS
+from allograft.nets.encoders.resnet import ResNet
+from allograft.objectives.supervised import Supervised
+from allograft.procedures.finetune import Finetune
+from allograft.starts.full import Full
+from allograft.starts.gabor import Gabor
+from allograft.starts.mean_var import MeanVar
+from allograft.starts.partial import Partial
+from allograft.starts.scratch import Scratch
+from allograft.starts.slim import Slim
+from allograft.tunings.bias_only import BiasOnly
+from allograft.tunings.bn_only import BNOnly
+from allograft.tunings.discriminative import Discriminative
+from allograft.tunings.frozen import Frozen
+from allograft.tunings.full import FullTuning
+from allograft.tunings.gradual import Gradual
+from allograft.tunings.l2_sp import L2SP
+from allograft.tunings.last_k import LastK
+from allograft.tunings.lp_ft import LPFT
+
+__all__ = [
+    "DATASETS",
+    "ENCODERS",
+    "NEEDS_NO_SOURCE",
+    "OBJECTIVES",
+    "PROCEDURES",
+    "STARTS",
+    "TUNINGS",
+    "allow_plugin",
+    "encoder_factory",
+    "json_schema",
+    "methods",
+    "resolve",
+    "spell",
+]
+
+STARTS: dict[str, type[Start]] = {
+    "scratch": Scratch,
+    "full": Full,
+    "partial": Partial,
+    "mean_var": MeanVar,
+    "slim": Slim,
+    "gabor": Gabor,
+}
+
+TUNINGS: dict[str, type[Tuning]] = {
+    "full": FullTuning,
+    "frozen": Frozen,
+    "last_k": LastK,
+    "gradual": Gradual,
+    "discriminative": Discriminative,
+    "lp_ft": LPFT,
+    "l2_sp": L2SP,
+    "bn_only": BNOnly,
+    "bias_only": BiasOnly,
+}
+
+DATASETS: dict[str, type[Dataset]] = {"skin_histology": SkinHistology}
+
+OBJECTIVES: dict[str, type[Objective]] = {"supervised": Supervised}
+
+PROCEDURES: dict[str, type[Procedure]] = {"finetune": Finetune}
+
+DEPTHS = (10, 18, 34, 50, 101, 152, 200)
+
+ENCODERS: dict[str, EncoderFactory] = {
+    **{f"resnet{depth}": partial(ResNet, depth) for depth in DEPTHS},
+    **{f"resnet{depth}_small": partial(ResNet, depth, "small") for depth in DEPTHS},
+    **{f"medicalnet{depth}": partial(ResNet, depth, "medicalnet") for depth in DEPTHS},
+    **{name: partial(CBR, form) for name, form in CBR_FORMS.items()},
+}
+
+KINDS: dict[str, Mapping[str, type[Any]]] = {
+    "start": STARTS,
+    "tuning": TUNINGS,
+    "objective": OBJECTIVES,
+    "procedure": PROCEDURES,
+}
+
+NEEDS_NO_SOURCE = frozenset({"scratch", "gabor"})
+
+
+def encoder_factory(name: str) -> EncoderFactory:
+    """Return what builds the encoder called `name`; "timm:NAME" is any timm network that fits.
+
+    Raises:
+        ConfigError: no such encoder, with the nearest known name.
+    """
+    if name.startswith("timm:"):
+        from allograft.nets.encoders.timm_encoder import TimmEncoder  # timm takes a second to import
+
+        return partial(TimmEncoder, name.removeprefix("timm:"))
+    if name not in ENCODERS:
+        msg = f'net.encoder: no encoder "{name}". {did_you_mean(name, ENCODERS)} Or timm:NAME.'
+        raise ConfigError(msg)
+    return ENCODERS[name]
+
+
+def resolve(kind: str, value: object) -> Any:
+    """Turn what a study file says into a method: a name, {name: settings} or the method itself.
+
+    Names "module:Class" are taken only for modules allowed by `allow_plugin`.
+
+    Raises:
+        ValueError: the name is unknown, with the nearest known one; pydantic places it in the file.
+    """
+    known = KINDS[kind]
+    if isinstance(value, Method):
+        return value
+    name, settings = _name_and_settings(kind, value)
+    found = _plugin(kind, name) if ":" in name else known.get(name)
+    if found is None:
+        msg = f'no {kind} "{name}". {did_you_mean(name, known)}'
+        raise ValueError(msg)
+    return found(**settings)
+
+
+def _name_and_settings(kind: str, value: object) -> tuple[str, dict[str, Any]]:
+    if isinstance(value, str):
+        return value, {}
+    if isinstance(value, Mapping) and len(value) == 1:
+        name, settings = next(iter(value.items()))
+        if isinstance(settings, Mapping) or settings is None:
+            return str(name), dict(settings or {})
+    msg = f"a {kind} is a name or one name with its settings, like {{name: {{field: value}}}}; got {value!r}"
+    raise ValueError(msg)
+
+
+_PLUGINS: set[str] = set()
+
+
+def allow_plugin(module: str) -> None:
+    """Let study files name classes of `module`; the command line's --plugin calls this."""
+    _PLUGINS.add(module)
+
+
+def _plugin(kind: str, name: str) -> type[Any] | None:
+    module, _, cls = name.partition(":")
+    if module not in _PLUGINS:
+        msg = f'{kind} "{name}" is code outside allograft. To allow it run with --plugin {module}'
+        raise ValueError(msg)
+    return getattr(importlib.import_module(module), cls, None)
+
+
+def spell(method: Any) -> dict[str, Any]:
+    """Return a method as a study file writes it: {name: settings}."""
+    known = any(type(method) is cls for kind in KINDS.values() for cls in kind.values())
+    name = method.name if known else f"{type(method).__module__}:{type(method).__name__}"
+    return {name: method.model_dump(mode="json")}
+
+
+def json_schema(kind: str) -> dict[str, Any]:
+    """Return the JSON schema of a method field, so that editors complete study files."""
+    named = [
+        {"type": "object", "properties": {name: _inline(cls)}, "required": [name], "additionalProperties": False}
+        for name, cls in KINDS[kind].items()
+    ]
+    return {"anyOf": [{"enum": sorted(KINDS[kind])}, *named]}
+
+
+def _inline(cls: type[Any]) -> dict[str, Any]:
+    assert issubclass(cls, Config)
+    schema = cls.model_json_schema(ref_template="{model}")
+    schema.pop("$defs", None)
+    return schema
+
+
+def methods() -> list[dict[str, str]]:
+    """Return every method's name, kind, paper and module, for listings."""
+    rows = []
+    for kind, table in KINDS.items():
+        for name, cls in table.items():
+            rows.append({"name": name, "kind": kind, "paper": cls.paper.short(), "module": cls.__module__})
+    return rows

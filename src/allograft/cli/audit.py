@@ -1,0 +1,5 @@
+"""allograft audit (placeholder while integrating)."""
+
+
+def audit() -> None:
+    """Not wired yet."""

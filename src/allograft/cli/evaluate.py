@@ -1,0 +1,5 @@
+"""allograft evaluate (placeholder while integrating)."""
+
+
+def evaluate() -> None:
+    """Not wired yet."""

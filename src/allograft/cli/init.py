@@ -1,0 +1,5 @@
+"""allograft init (placeholder while integrating)."""
+
+
+def init() -> None:
+    """Not wired yet."""

@@ -1,0 +1,5 @@
+"""allograft predict (placeholder while integrating)."""
+
+
+def predict() -> None:
+    """Not wired yet."""

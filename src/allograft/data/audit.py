@@ -1,0 +1,125 @@
+"""Audit: look at every image once and say what would make a study wrong."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from allograft.core.errors import ConfigError, DataError
+from allograft.data.audit_cohort import class_problems, group_problems, shortcut_problems, split_problems
+from allograft.data.audit_images import duplicate_problems, image_problems, unreadable
+from allograft.data.audit_result import Audit, ClassCount, Pair, Problem
+from allograft.data.class_folder import FolderSpec
+from allograft.data.cohort import Cohort
+from allograft.data.duplicates import find_duplicates
+from allograft.data.look import Look, look
+from allograft.data.manifest import ManifestSpec
+from allograft.data.sniff import open_data
+from allograft.data.split import classes_of
+
+__all__ = ["Audit", "Problem", "audit", "audit_path"]
+
+
+def audit(cohort: Cohort, *, progress: Callable[[int, int], None] | None = None, source: str = "") -> Audit:
+    """Read every image of a cohort once and return counts, duplicates and problems.
+
+    Args:
+        cohort: the cases; files need not exist, what misses is reported.
+        progress: called with (done, all) after each image.
+        source: the path that was opened, for the result.
+    """
+    start = time.perf_counter()
+    looks: list[Look] = []
+    failed: dict[str, str] = {}
+    for done, case in enumerate(cohort, start=1):
+        seen = look(case)
+        if isinstance(seen, str):
+            failed[case.id] = seen
+        else:
+            looks.append(seen)
+        if progress is not None:
+            progress(done, len(cohort))
+    pairs = find_duplicates([item.print for item in looks])
+    found = (
+        *unreadable(failed),
+        *image_problems(looks),
+        *duplicate_problems(cohort, pairs),
+        *class_problems(cohort),
+        *split_problems(cohort),
+        *group_problems(cohort),
+        *shortcut_problems(cohort, looks),
+    )
+    sizes = sorted(Counter(case.group for case in cohort).values()) or [0]
+    return Audit(
+        name=cohort.name,
+        source=source,
+        kind=cohort.task.kind,
+        classes=_class_counts(cohort),
+        cases=len(cohort),
+        labelled=len(cohort.labelled()),
+        unit=cohort.unit,
+        groups=len(cohort.groups),
+        cases_per_group=(sizes[0], float(np.median(sizes)), sizes[-1]),
+        domains=_counts(case.domain for case in cohort if case.domain),
+        splits=_counts(case.split for case in cohort if case.split),
+        dims=_counts(f"{len(item.shape)}-D" for item in looks),
+        sizes=_counts(item.size for item in looks),
+        channels=_counts(str(item.channels) for item in looks),
+        types=_counts(item.dtype for item in looks),
+        intensity=(min(item.low for item in looks), max(item.high for item in looks)) if looks else None,
+        spacing_mm=_spacing(looks),
+        duplicates=tuple(Pair(**pair._asdict()) for pair in pairs),
+        problems=tuple(sorted(found, key=lambda item: item.severity != "error")),
+        notes=cohort.notes,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def audit_path(
+    path: Path,
+    *,
+    manifest: ManifestSpec | None = None,
+    folder: FolderSpec | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Audit:
+    """Open data of any known layout and audit them; data that cannot be opened are an error of the audit.
+
+    Args:
+        path: what `open_data` takes.
+        manifest: settings for a table.
+        folder: settings for folders of classes.
+        progress: called with (done, all) after each image.
+    """
+    try:
+        cohort = open_data(path, manifest=manifest, folder=folder, check_files=False)
+    except (DataError, ConfigError) as error:
+        text = "The data cannot be opened as a data set."
+        problem = Problem(severity="error", kind="not_opened", text=text, details=(str(error),))
+        return Audit(name=path.name, source=str(path), problems=(problem,))
+    return audit(cohort, progress=progress, source=str(path))
+
+
+def _class_counts(cohort: Cohort) -> tuple[ClassCount, ...]:
+    names = classes_of(cohort)
+    out = []
+    for name in cohort.task.classes if names else ():
+        groups = [case.group for case in cohort if name in names.get(case.id, ())]
+        out.append(ClassCount(name=name, cases=len(groups), groups=len(set(groups))))
+    return tuple(out)
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    """Count, most frequent first."""
+    return dict(Counter(values).most_common())
+
+
+def _spacing(looks: Sequence[Look]) -> tuple[tuple[float, float], ...]:
+    """Return the range of spacing along each axis, where all that say it have the same dims."""
+    known = [item.spacing for item in looks if item.spacing]
+    if len({len(item) for item in known}) != 1:
+        return ()
+    return tuple((min(axis), max(axis)) for axis in zip(*known, strict=True))

@@ -1,0 +1,128 @@
+"""Augment: the chain of transforms that a recipe names, as a preset or as a list.
+
+In a study file: `augment: light`, `augment: {preset: light, flip_left_right: false}`, or a list
+`augment: [rotate90, {affine: {rotate: 20}}, {noise: {p: 0.3}}]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+from torch import Tensor
+
+from allograft.core.config import Config
+from allograft.data.transforms.affine import Affine
+from allograft.data.transforms.blur import Blur
+from allograft.data.transforms.crop import Crop
+from allograft.data.transforms.cutout import Cutout
+from allograft.data.transforms.elastic import Elastic
+from allograft.data.transforms.flip import Flip
+from allograft.data.transforms.intensity import Intensity
+from allograft.data.transforms.noise import Noise
+from allograft.data.transforms.rand_augment import RandAugment
+from allograft.data.transforms.rotate90 import Rotate90
+from allograft.data.transforms.transform import Draw, Transform
+
+__all__ = ["TRANSFORMS", "AnyTransform", "Augment"]
+
+AnyTransform = Annotated[
+    Flip | Rotate90 | Affine | Elastic | Crop | Intensity | Noise | Blur | Cutout | RandAugment,
+    Field(discriminator="kind"),
+]
+
+TRANSFORMS: dict[str, type[Transform]] = {
+    "flip": Flip,
+    "rotate90": Rotate90,
+    "affine": Affine,
+    "elastic": Elastic,
+    "crop": Crop,
+    "intensity": Intensity,
+    "noise": Noise,
+    "blur": Blur,
+    "cutout": Cutout,
+    "rand_augment": RandAugment,
+}
+
+
+class Augment(Config):
+    """Transforms in order; the preset's come first.
+
+    Args:
+        preset: "none"; "light": left-right flip, small affine, small intensity; "strong": flip,
+            RandAugment and cutout, for noisy students and consistency methods.
+        flip_left_right: whether the presets mirror left and right. Set it false where sides carry
+            meaning (which lung, which breast, situs).
+        transforms: further transforms, in order.
+    """
+
+    preset: Literal["none", "light", "strong"] = "none"
+    flip_left_right: bool = True
+    transforms: tuple[AnyTransform, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, data: object) -> object:
+        """Read a preset's name or a list of transforms."""
+        if isinstance(data, str):
+            return {"preset": data}
+        if isinstance(data, list | tuple):
+            return {"transforms": data}
+        return data
+
+    @field_validator("transforms", mode="before")
+    @classmethod
+    def _named(cls, data: object) -> object:
+        """Read "flip" and {flip: {p: 0.5}} as {kind: flip, ...}."""
+        return [_with_kind(entry) for entry in data] if isinstance(data, list | tuple) else data
+
+    @model_validator(mode="after")
+    def _each_acts(self) -> Self:
+        for transform in self.transforms:
+            if transform.idle():
+                why = "p = 0" if transform.p == 0 else "only strengths of 0"
+                msg = f"{transform.kind} has {why} and would never act: remove it or raise them"
+                raise ValueError(msg)
+        return self
+
+    @cached_property
+    def steps(self) -> tuple[Transform, ...]:
+        """Return all transforms in the order in which they act."""
+        flip = (Flip(axes=(-1,), p=0.5),) if self.flip_left_right else ()
+        preset: dict[str, tuple[Transform, ...]] = {
+            "none": (),
+            "light": (
+                *flip,
+                Affine(rotate=10, scale=0.1, translate=0.05, p=0.8),
+                Intensity(brightness=0.1, contrast=0.1, gamma=0.1, p=0.8),
+            ),
+            "strong": (*flip, RandAugment(count=2, magnitude=0.6), Cutout(size=0.25, p=0.5)),
+        }
+        return preset[self.preset] + self.transforms
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Draw everything random for one image of `shape` (C, *S); plain JSON values."""
+        return {"steps": [step.draw(rng, shape) for step in self.steps]}
+
+    def apply(self, image: Tensor, draw: Draw, *, mask: bool = False) -> Tensor:
+        """Apply a draw to one image or mask (C, *S)."""
+        return self.apply_batch(image[None], [draw], mask=mask)[0]
+
+    def apply_batch(self, images: Tensor, draws: Sequence[Draw], *, mask: bool = False) -> Tensor:
+        """Apply one draw to each of (B, C, *S); equals `apply` on each element, exactly."""
+        for i, step in enumerate(self.steps):
+            images = step.apply_batch(images, [draw["steps"][i] for draw in draws], mask=mask)
+        return images
+
+
+def _with_kind(entry: object) -> object:
+    if isinstance(entry, str):
+        return {"kind": entry}
+    if isinstance(entry, Mapping) and len(entry) == 1 and "kind" not in entry:
+        ((kind, fields),) = entry.items()
+        if fields is None or isinstance(fields, Mapping):
+            return {"kind": kind, **(fields or {})}
+    return entry

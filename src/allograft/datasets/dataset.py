@@ -1,0 +1,72 @@
+"""Dataset: what every packaged data set offers; one file a data set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from allograft.core.errors import DataError
+from allograft.core.reference import Reference
+from allograft.core.task import Task
+from allograft.data.cohort import Cohort
+from allograft.data.origins import OnProgress
+from allograft.data.preprocess import Preprocess
+
+__all__ = ["Dataset", "class_counts"]
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A public data set that can be fetched, and that says what must be known of it.
+
+    Args:
+        name: short name, as study files use it.
+        title: what it is, in one line.
+        licence: short name of the licence of images and labels.
+        reference: the work to cite.
+        unit: what one group is ("patient", "strip").
+        task: what is to be predicted.
+        preprocess: what the data set recommends.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    licence: ClassVar[str]
+    reference: ClassVar[Reference]
+    unit: ClassVar[str]
+    task: ClassVar[Task]
+    preprocess: ClassVar[Preprocess]
+
+    def prepare(self, progress: OnProgress | None = None) -> Cohort:
+        """Fetch what is not in the cache and return all cases; the same cohort on every call.
+
+        Raises:
+            DataError: an origin cannot be reached, or a file is not the one that was published.
+        """
+
+    def validate(self, cohort: Cohort) -> None:
+        """Compare a prepared cohort with what the data set is known to hold.
+
+        Raises:
+            DataError: a count, a hash or the licence differs; says which.
+        """
+
+    def card(self) -> dict[str, Any]:
+        """Return the facts for listings and reports as plain JSON data; fetches nothing."""
+
+
+def class_counts(cohort: Cohort) -> dict[tuple[str, str], int]:
+    """Return how many cases each (group, class name) has; multi-class and binary tasks.
+
+    Raises:
+        DataError: a case has no class index among the task's classes.
+    """
+    head, classes = cohort.task.head, cohort.task.classes
+    counts: Counter[tuple[str, str]] = Counter()
+    for case in cohort:
+        target = case.targets.get(head)
+        if not isinstance(target, int) or not 0 <= target < len(classes):
+            msg = f"cohort {cohort.name}, case {case.id}: expected a class in 0..{len(classes) - 1}, got {target!r}."
+            raise DataError(msg)
+        counts[case.group, classes[target]] += 1
+    return dict(counts)

@@ -1,0 +1,233 @@
+"""ResNet of any depth for 2 and 3 dimensions: torchvision's, MedicalNet's and one for small images.
+
+One class, three variants; tensor names are torchvision's in all of them:
+
+- "torchvision": stem 7, stride 2, max pooling; stages of stride 1, 2, 2, 2; projection shortcuts; in
+  a bottleneck the stride lies on the middle convolution. Depths 10 and 200 follow the same rule.
+- "medicalnet": stages 3 and 4 keep stride 1 and are dilated by 2 and 4 instead; depths 18 and 34
+  have shortcuts without weights (type A). Names and shapes alone cannot tell its files from those of
+  the first variant, though the functions differ.
+- "small": stem 3, stride 1, no pooling, for images of about 32 pixels. No public file follows it.
+
+Papers: He, Zhang, Ren, Sun. CVPR 2016. arXiv:1512.03385. Chen, Ma, Zheng. arXiv:1904.00625.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+from allograft.core.errors import ConfigError
+from allograft.nets.layers import DropPath, conv, init_kaiming, max_pool, norm, scaled, subsample
+from allograft.nets.network import Stage
+
+__all__ = ["BLOCKS", "ResNet", "Variant"]
+
+Variant = Literal["torchvision", "medicalnet", "small"]
+
+BLOCKS: dict[int, tuple[int, int, int, int]] = {
+    10: (1, 1, 1, 1),
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+    200: (3, 24, 36, 3),
+}
+"""Blocks of the four stages by depth; basic blocks up to depth 34, bottlenecks from 50."""
+
+TYPE_A = {("medicalnet", 18), ("medicalnet", 34)}
+"""Nets whose shortcuts drop positions and fill with zero channels; all others project (type B)."""
+
+
+class _Form(NamedTuple):
+    """What a variant fixes: the stem's kernel, stride and pooling stride, strides and dilations of the stages."""
+
+    kernel: int
+    stride: int
+    pool: int
+    strides: tuple[int, int, int, int]
+    dilations: tuple[int, int, int, int]
+
+
+FORMS: dict[str, _Form] = {
+    "torchvision": _Form(7, 2, 2, (1, 2, 2, 2), (1, 1, 1, 1)),
+    "medicalnet": _Form(7, 2, 2, (1, 2, 1, 1), (1, 1, 2, 4)),
+    "small": _Form(3, 1, 1, (1, 2, 2, 2), (1, 1, 1, 1)),
+}
+
+
+class ResNet(nn.Module):
+    """A residual encoder; its levels are the stem's output before pooling and the four stages.
+
+    Args:
+        depth: 10, 18, 34, 50, 101, 152 or 200.
+        variant: "torchvision", "medicalnet" or "small", see the module.
+        dims: 2 or 3.
+        in_channels: channels of the image.
+        width: multiplies all channel counts (64 in the stem), rounded there; 1 is the paper's.
+        drop_path: stochastic-depth rate of the last block, rising linearly from 0 at the first.
+
+    Raises:
+        ConfigError: depth, variant or dims is unknown.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        variant: Variant = "torchvision",
+        *,
+        dims: int = 2,
+        in_channels: int = 3,
+        width: float = 1.0,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check(depth, variant)
+        form, base, expansion = FORMS[variant], scaled(64, width), 1 if depth < 50 else 4
+        self.dims, self.in_channels = dims, in_channels
+        self.channels: tuple[int, ...] = (base, *(base * 2**i * expansion for i in range(4)))
+        self.strides = _strides(form)
+        self.conv1 = conv(dims, (in_channels, base), form.kernel, stride=form.stride)
+        self.bn1 = norm(dims, base)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = max_pool(dims, 3, stride=form.pool) if form.pool > 1 else nn.Identity()
+        rates = iter(torch.linspace(0, drop_path, sum(BLOCKS[depth]), device="cpu").tolist())
+        block = BasicBlock if expansion == 1 else Bottleneck
+        for i, count in enumerate(BLOCKS[depth]):
+            how = _How(dims, form.strides[i], form.dilations[i], (variant, depth) in TYPE_A)
+            first = block((self.channels[i], base * 2**i), how, next(rates))
+            rest = how._replace(stride=1)
+            more = [block((self.channels[i + 1], base * 2**i), rest, next(rates)) for _ in range(count - 1)]
+            self.add_module(f"layer{i + 1}", nn.Sequential(first, *more))
+        init_kaiming(self)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return five levels for images (B, C, *S)."""
+        levels = [self.relu(self.bn1(self.conv1(x)))]
+        x = self.maxpool(levels[0])
+        for i in range(1, 5):
+            x = self._modules[f"layer{i}"](x)  # type: ignore[misc] # set in __init__, never None
+            levels.append(x)
+        return tuple(levels)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Return stem and stage1 to stage4."""
+        return (Stage("stem", ("conv1", "bn1")), *(Stage(f"stage{i}", (f"layer{i}",)) for i in range(1, 5)))
+
+
+class _How(NamedTuple):
+    """How a block convolves: dimensions, stride, dilation, and whether a shortcut is type A."""
+
+    dims: int
+    stride: int
+    dilation: int
+    type_a: bool
+
+
+class BasicBlock(nn.Module):
+    """Two convolutions of kernel 3, both dilated.
+
+    Args:
+        channels: in, and the block's width, which is also out.
+        how: stride (on the first convolution), dilation and shortcut.
+        rate: of dropping the branch.
+    """
+
+    def __init__(self, channels: tuple[int, int], how: _How, rate: float) -> None:
+        super().__init__()
+        inside, width = channels
+        self.conv1 = conv(how.dims, (inside, width), 3, stride=how.stride, dilation=how.dilation)
+        self.bn1 = norm(how.dims, width)
+        self.conv2 = conv(how.dims, (width, width), 3, dilation=how.dilation)
+        self.bn2 = norm(how.dims, width)
+        self.relu = nn.ReLU(inplace=True)
+        self.drop_path = DropPath(rate)
+        self.downsample = _shortcut((inside, width), how)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, width, *S / stride)."""
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        added: Tensor = self.relu(self.drop_path(out) + self.downsample(x))
+        return added
+
+
+class Bottleneck(nn.Module):
+    """Convolutions of kernel 1, 3 and 1; the middle one has stride and dilation.
+
+    Args:
+        channels: in, and the block's width; out is four times the width.
+        how: stride, dilation and shortcut.
+        rate: of dropping the branch.
+    """
+
+    def __init__(self, channels: tuple[int, int], how: _How, rate: float) -> None:
+        super().__init__()
+        inside, width = channels
+        self.conv1 = conv(how.dims, (inside, width), 1)
+        self.bn1 = norm(how.dims, width)
+        self.conv2 = conv(how.dims, (width, width), 3, stride=how.stride, dilation=how.dilation)
+        self.bn2 = norm(how.dims, width)
+        self.conv3 = conv(how.dims, (width, 4 * width), 1)
+        self.bn3 = norm(how.dims, 4 * width)
+        self.relu = nn.ReLU(inplace=True)
+        self.drop_path = DropPath(rate)
+        self.downsample = _shortcut((inside, 4 * width), how)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, 4 x width, *S / stride)."""
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        added: Tensor = self.relu(self.drop_path(out) + self.downsample(x))
+        return added
+
+
+class ZeroFill(nn.Module):
+    """Shortcut type A: every stride-th position, missing channels zero; gradients pass through it.
+
+    Args:
+        channels: in and out, out >= in.
+        stride: step along every axis.
+    """
+
+    def __init__(self, channels: tuple[int, int], stride: int) -> None:
+        super().__init__()
+        self.missing = channels[1] - channels[0]
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, out, *S / stride)."""
+        kept = subsample(x, self.stride)
+        fill = kept.new_zeros(kept.shape[0], self.missing, *kept.shape[2:])
+        return torch.cat([kept, fill], dim=1)
+
+
+def _shortcut(channels: tuple[int, int], how: _How) -> nn.Module:
+    if how.stride == 1 and channels[0] == channels[1]:
+        return nn.Identity()
+    if how.type_a:
+        return ZeroFill(channels, how.stride)
+    return nn.Sequential(conv(how.dims, channels, 1, stride=how.stride), norm(how.dims, channels[1]))
+
+
+def _strides(form: _Form) -> tuple[int, ...]:
+    at, out = form.stride * form.pool, [form.stride]
+    for stride in form.strides:
+        at *= stride
+        out.append(at)
+    return tuple(out)
+
+
+def _check(depth: int, variant: str) -> None:
+    if depth not in BLOCKS:
+        msg = f"ResNet depth: expected one of {', '.join(map(str, BLOCKS))}, got {depth!r}."
+        raise ConfigError(msg)
+    if variant not in get_args(Variant):
+        known: Sequence[str] = get_args(Variant)
+        msg = f'ResNet variant: expected one of {", ".join(known)}, got "{variant}".'
+        raise ConfigError(msg)

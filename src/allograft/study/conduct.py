@@ -1,0 +1,73 @@
+"""Conduct a study: prepare, prove the plans, execute, write results, judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from allograft.core.errors import PlanError
+from allograft.study.execute import Ended, Executor, execute
+from allograft.study.executors.local import LocalExecutor
+from allograft.study.grid import Study
+from allograft.study.job import run_one
+from allograft.study.outcome import Done
+from allograft.study.planning import plan_recipe
+from allograft.study.prepared import Launch, Prepared, prepare, processors
+from allograft.study.store import RunStore
+from allograft.study.summarise import summarise
+from allograft.study.summary import Summary
+
+__all__ = ["conduct"]
+
+
+def conduct(
+    study: Study,
+    out: Path,
+    *,
+    launch: Launch | None = None,
+    executor: Executor | None = None,
+    seconds: float | None = None,
+    on_outcome: Callable[[Ended, int], None] = lambda outcome, total: None,
+    on_image: Callable[[int, int], None] = lambda done, total: None,
+) -> Summary:
+    """Run what is not finished yet, write `results.parquet`, and return what was found.
+
+    Args:
+        study: the study.
+        out: its folder; made if absent, continued if it is this study's.
+        launch: from where and by how many processes; None takes this folder and one per processor.
+        executor: where runs execute; None takes local processes.
+        seconds: time allowed; whole seeds for all recipes.
+        on_outcome: called with each new outcome and the number of runs to do.
+        on_image: called while images are checked.
+
+    Raises:
+        ConfigError, DataError, PlanError, ResumeError: what is wrong, before any training.
+    """
+    launch = launch or Launch(workers=processors())
+    out = out.resolve()
+    prepared = prepare(study, out, launch=launch, progress=on_image)
+    require_sound_plans(prepared)
+    store, keys = RunStore(out), prepared.runs()
+    todo = sum(not isinstance(store.outcome(key.id), Done) for key in keys)
+    job = partial(run_one, folder=out)
+    run_where = executor or LocalExecutor(min(launch.workers, max(1, todo)))
+    execute(keys, store, run_where, job, seconds=seconds, report=lambda outcome: on_outcome(outcome, todo))
+    store.write_results([key.id for key in keys if isinstance(store.outcome(key.id), Done)])
+    return summarise(out)
+
+
+def require_sound_plans(prepared: Prepared) -> None:
+    """Plan every recipe on every data set, on shapes alone, before the first step.
+
+    Raises:
+        PlanError: a recipe's plan has problems; names recipe and data set.
+    """
+    for name, cohort in prepared.cohorts.items():
+        for recipe in prepared.study.recipes:
+            try:
+                plan_recipe(recipe, cohort.task, prepared.stores[name].shape[0]).require_sound()
+            except PlanError as error:
+                msg = f'recipe "{recipe.name}" on {name}: {error}'
+                raise PlanError(msg) from error

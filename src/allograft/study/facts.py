@@ -1,0 +1,98 @@
+"""Facts that a report shows beside the numbers: data, weights, recipes in words, the machine."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from allograft import catalog
+from allograft.data.cohort import Cohort
+from allograft.data.split import Fold
+from allograft.study.grid import Study
+from allograft.study.recipe import Recipe
+from allograft.train.device import Device
+from allograft.weights.card import WeightSource
+
+__all__ = ["card_facts", "cohort_card", "data_facts", "environment", "recipe_words"]
+
+
+def recipe_words(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as a table shows it."""
+    return {
+        "start": _method(recipe.start),
+        "tuning": _method(recipe.tuning),
+        "source": recipe.source,
+        "objective": _method(recipe.objective),
+        "procedure": _method(recipe.procedure),
+        "encoder": recipe.net.encoder,
+    }
+
+
+def data_facts(cohort: Cohort, folds: Sequence[Fold]) -> dict[str, Any]:
+    """Return what judging needs to know of a data set."""
+    labelled = cohort.labelled()
+    return {
+        "task": cohort.task.model_dump(mode="json"),
+        "unit": cohort.unit,
+        "notes": list(cohort.notes),
+        "cases": len(cohort),
+        "labelled": len(labelled),
+        "groups": len(cohort.groups),
+        "folds": len(folds),
+    }
+
+
+def cohort_card(study: Study, name: str, cohort: Cohort) -> dict[str, Any]:
+    """Return a data set's facts for the report; counts only, never ids."""
+    spec = next(d for d in study.datasets if d.name == name)
+    known = catalog.DATASETS[spec.dataset]().card() if spec.dataset else {"title": name, "licence": "your own data"}
+    head, classes = cohort.task.head, cohort.task.classes
+    counts = Counter(c.targets[head] for c in cohort if isinstance(c.targets.get(head), int))
+    facts = {
+        "name": name,
+        "task": cohort.task.kind,
+        "cases": len(cohort),
+        "unit": cohort.unit,
+        "units": len(cohort.groups),
+        "classes": {label: counts.get(i, 0) for i, label in enumerate(classes)} if counts else list(classes),
+        "notes": list(cohort.notes),
+    }
+    return {**known, **facts}
+
+
+def card_facts(card: WeightSource) -> dict[str, Any]:
+    """Return a weight card's facts for the report."""
+    return {
+        "name": card.name,
+        "title": card.title,
+        "licence": card.license,
+        "commercial use": "allowed" if card.commercial else "not allowed",
+        "origin": card.origin,
+        "sha256": card.sha256 or "unknown",
+        "has seen": list(card.seen),
+        "paper": card.reference.short(),
+        "encoder": card.encoder,
+        "proof": "fingerprint" if card.fingerprint else "unproven: the card has no fingerprint",
+    }
+
+
+def environment(device: Device) -> dict[str, str]:
+    """Return versions and machine."""
+    packages = ("allograft", "torch", "timm", "monai", "numpy", "scipy", "scikit-learn")
+    return {
+        **{name: version(name) for name in packages},
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": f"{device.accelerator}, {device.precision}, {device.threads} threads per process",
+    }
+
+
+def _method(method: Any) -> str:
+    """Write a method with the settings that differ from its defaults: "partial(until=stage2)"."""
+    name, settings = next(iter(catalog.spell(method).items()))
+    default = type(method)().model_dump(mode="json")
+    said = ", ".join(f"{key}={value}" for key, value in settings.items() if value != default.get(key))
+    return f"{name}({said})" if said else name

@@ -1,0 +1,70 @@
+"""Predictions to and from tables, with pseudonyms for cases and units. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from allograft.core.task import Task
+from allograft.data.predictions import Predictions
+from allograft.metrics import metrics_for
+
+__all__ = ["from_frame", "metric_rows", "to_frame"]
+
+ALL = "*"
+"""What the results table writes for the case of a metric that belongs to the whole test set."""
+
+
+def to_frame(p: Predictions, names: Mapping[str, str]) -> pd.DataFrame:
+    """Return one row per case: case, unit, target(s), logits z0.. and probabilities p0...
+
+    Args:
+        p: predictions.
+        names: pseudonym of every id and group.
+    """
+    columns: dict[str, object] = {"case": [names[i] for i in p.ids], "unit": [names[g] for g in p.groups]}
+    targets = p.targets[:, None] if p.targets.ndim == 1 else p.targets
+    for prefix, values in (("t", targets), ("z", p.logits), ("p", p.probabilities)):
+        columns |= {f"{prefix}{i}": values[:, i] for i in range(values.shape[1])}
+    return pd.DataFrame(columns)
+
+
+def from_frame(frame: pd.DataFrame, task: Task) -> Predictions:
+    """Return the predictions that `to_frame` wrote, under pseudonyms."""
+
+    def block(prefix: str) -> np.ndarray:
+        names = [name for name in frame.columns if name[0] == prefix and name[1:].isdigit()]
+        return frame[names].to_numpy()
+
+    targets = block("t").astype(np.int64)
+    return Predictions(
+        task=task,
+        ids=tuple(frame["case"]),
+        groups=tuple(frame["unit"]),
+        logits=block("z").astype(np.float32),
+        probabilities=block("p").astype(np.float64),
+        targets=targets if task.kind == "multilabel" else targets[:, 0],
+    )
+
+
+def metric_rows(p: Predictions, names: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Return a row per case and metric, and the metrics of the whole set.
+
+    Set-level metrics that are no mean of cases have one row whose case is "*".
+    """
+    parts, scores = [], {}
+    for name, metric in metrics_for(p.task.kind).items():
+        cases = metric.cases(p)
+        scores[name] = metric.value(p)
+        rows: dict[str, object] = {"case": [ALL], "unit": [ALL], "metric": name, "value": [scores[name]]}
+        if cases is not None:
+            rows = {
+                "case": [names[i] for i in p.ids],
+                "unit": [names[g] for g in p.groups],
+                "metric": name,
+                "value": cases,
+            }
+        parts.append(pd.DataFrame(rows))
+    return pd.concat(parts, ignore_index=True), scores

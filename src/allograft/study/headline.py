@@ -1,0 +1,61 @@
+"""Headline: the verdict in plain words, the most important first. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from allograft.study.summary import Pair, Table
+
+__all__ = ["headline"]
+
+
+def headline(tables: Sequence[Table], baseline: str, metric: str) -> tuple[str, ...]:
+    """Return the verdict of a study.
+
+    First who won and whether that is real, then each comparison with the baseline.
+
+    Args:
+        tables: by data set and label fraction, the most labels first.
+        baseline: the baseline recipe.
+        metric: the metric in words.
+    """
+    if not tables:
+        return ("Nothing can be said yet: no seed is finished for all recipes.",)
+    said: list[str] = []
+    for table in tables:
+        where = f"On {table.dataset}" + (f" with {table.label_fraction:.0%} of the labels" if len(tables) > 1 else "")
+        said.append(f"{where}: {_winner(table, metric)}")
+    first = tables[0]
+    said += [pair.sentence for pair in first.pairs if baseline in {pair.a, pair.b}]
+    return tuple(said)
+
+
+def _winner(table: Table, metric: str) -> str:
+    """Say which recipe leads, and which others cannot be told from it."""
+    best = table.recipes[0]
+    if best.estimate.mean is None:
+        return f"{metric} has no value on these cases; nothing can be said."
+    score = f"{best.name} has the highest {metric} ({best.estimate.mean:.3f})" if len(table.recipes) > 1 else ""
+    if not score:
+        return f"{best.name} reaches {best.estimate.mean:.3f} {metric}; there is nothing to compare it with."
+    pairs = [pair for pair in table.pairs if best.name in {pair.a, pair.b}]
+    if any(pair.verdict == "cannot tell" for pair in pairs):
+        units = f"{table.n_units} {table.unit}" + ("" if table.n_units == 1 else "s")
+        return f"{score}, but with {units} nobody can tell whether that is real."
+    beaten = [_other(pair, best.name) for pair in pairs if pair.verdict == "better" and pair.a == best.name]
+    level = [_other(pair, best.name) for pair in pairs if pair.verdict == "equivalent"]
+    open_ = [_other(pair, best.name) for pair in pairs if pair.verdict == "no detectable difference"]
+    if not level and not open_:
+        return f"{score}, and it is better than every other recipe."
+    parts = [f"it is better than {_list(beaten)}" if beaten else "it is not shown to be better than any other"]
+    parts += [f"equivalent to {_list(level)}"] if level else []
+    parts += [f"and not detectably different from {_list(open_)}"] if open_ else []
+    return f"{score}: {', '.join(parts)}."
+
+
+def _other(pair: Pair, name: str) -> str:
+    return pair.b if pair.a == name else pair.a
+
+
+def _list(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,200 @@
+"""probe: after `apply`, what was copied must compute what the source network computes.
+
+Stages whose tensors, and those of all stages before, were copied unchanged are judged; a miss is an
+error. What differs by design (rescaled, inflated, collapsed, sampled, fresh) is reported as a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from allograft.core.config import Config
+from allograft.core.errors import PlanError
+from allograft.nets.network import Network
+from allograft.weights.apply import apply
+from allograft.weights.build import build_plan
+from allograft.weights.fingerprint import (
+    TOLERANCE,
+    Fingerprint,
+    check_fingerprint,
+    fingerprint,
+    probe_input,
+    probe_shape,
+    relative_difference,
+    stage_features,
+)
+from allograft.weights.plan import TransferPlan
+from allograft.weights.rules import Action, Rule
+from allograft.weights.source import SourceWeights
+
+__all__ = ["Fingerprint", "ProbeReport", "ProbeRow", "check_fingerprint", "fingerprint", "load_reference", "probe"]
+
+
+class ProbeRow(Config):
+    """One stage under the probe.
+
+    Args:
+        stage: its name.
+        difference: relative L2 difference of its features from the source network's; None where the
+            two cannot be compared (another shape).
+        judged: whether it had to be equal.
+        why: for stages that are not judged, what differs by design.
+    """
+
+    stage: str
+    difference: float | None
+    judged: bool
+    why: str = ""
+
+
+class ProbeReport(Config):
+    """What the probe found.
+
+    Args:
+        source: name of the source.
+        proof: "fingerprint" where the source network itself gave the card's numbers; "unproven" where
+            the card has none, so that a fault which both networks share cannot show.
+        rows: one for each stage with features.
+    """
+
+    source: str
+    proof: Literal["fingerprint", "unproven"]
+    rows: tuple[ProbeRow, ...]
+
+
+def load_reference(source: SourceWeights, encoder: nn.Module) -> nn.Module:
+    """Fill the source's own encoder with all its weights and check the card's fingerprint.
+
+    Args:
+        source: the weights.
+        encoder: a new encoder of the architecture, dimension and channels that the card names.
+
+    Raises:
+        PlanError: a tensor is missing or does not fit, or the fingerprint is missed.
+    """
+    net = Network(encoder, {})
+    rule = Rule(action=Action.COPY, why="the source's own network")
+    plan = build_plan(net, source, (rule,), start="reference")
+    changed = [entry.target for entry in plan.entries if entry.action not in {Action.COPY, Action.FRESH}]
+    if changed and not plan.problems:
+        problem = f"{len(changed)} tensors need a conversion, first {changed[0]}; this is not the source's encoder."
+        plan = plan.model_copy(update={"problems": (problem,)})
+    apply(plan, net, source, seed=0)
+    if source.card.fingerprint is not None:
+        check_fingerprint(encoder, source.card.fingerprint, who=f'source "{source.card.name}"')
+    return encoder
+
+
+def probe(
+    plan: TransferPlan,
+    net: Network,
+    source: SourceWeights,
+    reference_encoder: Callable[[], nn.Module],
+    *,
+    tolerance: float = TOLERANCE,
+    size: tuple[int, ...] = (),
+) -> ProbeReport:
+    """Compare a network with its source after `apply`.
+
+    Where the two have other channel counts, the input's channels are equal; where they have other
+    dimensions, the volume repeats the image along depth and its middle slice is compared.
+
+    Args:
+        plan: the plan that was applied.
+        net: the network.
+        source: the source.
+        reference_encoder: builds the encoder that the card names, with the card's dimension and channels.
+        tolerance: largest relative difference of a judged stage, > 0.
+        size: spatial size of the probe for the source's encoder, () for the fingerprint's or 64 (32 in 3-D).
+
+    Raises:
+        PlanError: the source misses its fingerprint, or a stage that was copied unchanged differs.
+    """
+    reference = load_reference(source, reference_encoder())
+    theirs, ours = _inputs(net, source, size)
+    device = next(net.parameters()).device
+    wanted = stage_features(reference, theirs)
+    found = stage_features(net.encoder, ours.to(device))
+    rows = []
+    reasons = _reasons(plan, net, source)
+    for stage, reason in reasons.items():
+        if stage not in wanted or stage not in found:
+            continue
+        gap = _difference(found[stage].cpu(), wanted[stage])
+        rows.append(ProbeRow(stage=stage, difference=gap, judged=not reason, why=reason))
+        if not reason and not (gap is not None and gap <= tolerance):
+            raise PlanError(_miss(source, stage, gap, found[stage], wanted[stage]))
+    proof: Literal["fingerprint", "unproven"] = "fingerprint" if source.card.fingerprint else "unproven"
+    return ProbeReport(source=source.card.name, proof=proof, rows=tuple(rows))
+
+
+def _reasons(plan: TransferPlan, net: Network, source: SourceWeights) -> dict[str, str]:
+    """By encoder stage in order: why it is not judged, "" where it is."""
+    reason = ""
+    if net.shape.dims != source.card.dims:
+        reason = f"{source.card.dims}-D to {net.shape.dims}-D"
+    found = {}
+    for stage in net.shape.stages():
+        for entry in plan.entries:
+            # Fresh counters and tables are the network's own and judged through what they compute.
+            same = entry.action is Action.COPY or (entry.kind in {"buffer", "norm_stat"} and _counter(entry.target))
+            if entry.stage == stage.name and not same and not reason:
+                reason = f"{entry.target}: {entry.action.value}"
+        found[stage.name] = reason
+    return found
+
+
+def _counter(target: str) -> bool:
+    return target.endswith("num_batches_tracked")
+
+
+def _inputs(net: Network, source: SourceWeights, size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Inputs for the source's encoder and for ours that mean the same."""
+    card = source.card
+    mark = card.fingerprint
+    shape = probe_shape(card.expects.channels, card.dims, size)
+    if mark is not None and not size:
+        shape = mark.shape
+    theirs = probe_input(shape, mark.seed if mark else 0)
+    channels, dims = net.shape.in_channels, net.shape.dims
+    if channels != theirs.shape[1]:
+        theirs = theirs[:, :1].expand(shape).contiguous()
+    if dims < card.dims:
+        theirs = theirs[:, :, :1].expand(theirs.shape).contiguous()
+    ours = theirs if channels == shape[1] else theirs[:, :1].expand(-1, channels, *shape[2:])
+    if dims > card.dims:
+        ours = ours.unsqueeze(2).expand(-1, -1, max(shape[2:]), *shape[2:])
+    elif dims < card.dims:
+        ours = ours[:, :, 0]
+    return theirs, ours.contiguous()
+
+
+def _difference(found: Tensor, wanted: Tensor) -> float | None:
+    """Relative difference; a volume is compared by its middle slice."""
+    if found.ndim == wanted.ndim + 1:
+        found = found[:, :, found.shape[2] // 2]
+    elif wanted.ndim == found.ndim + 1:
+        wanted = wanted[:, :, wanted.shape[2] // 2]
+    if found.shape != wanted.shape:
+        return None
+    gap = relative_difference(torch.as_tensor(found), wanted)
+    return gap if gap < float("inf") else None
+
+
+def _miss(source: SourceWeights, stage: str, gap: float | None, found: Tensor, wanted: Tensor) -> str:
+    """Say what differs and what it is likely to be."""
+    head = f'source "{source.card.name}": {stage} was copied bit for bit and does not compute what the source does: '
+    if found.shape != wanted.shape:
+        return (
+            f"{head}features have shape {tuple(found.shape)}, expected {tuple(wanted.shape)}. A stride, dilation or "
+            f'padding differs; build the network as "{source.encoder_name}".'
+        )
+    text = "cannot be compared" if gap is None else f"relative difference {gap:.3g}"
+    return (
+        f"{head}{text}. Shapes agree, so look at dilation, the epsilon of norm layers, activation and channel order; "
+        f'build the network as "{source.encoder_name}".'
+    )

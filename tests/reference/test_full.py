@@ -1,0 +1,71 @@
+"""Full: the encoder is the source's, bit by bit and by function; heads are new."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from allograft.starts.full import Full
+from allograft.testing.tiny import tiny_net
+from allograft.weights.apply import apply
+from allograft.weights.rules import Action
+from hand_loop import changed, snapshot, synthetic_batch
+from tiny_source import tiny_source, trained_net
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_encoder_tensors_equal_the_file_and_heads_stay(dims: int, tmp_path: Path) -> None:
+    source = tiny_source(tmp_path, trained_net(dims))
+    net = tiny_net(dims)
+    before = snapshot(net)
+    apply(Full().plan(net, source), net, source, seed=0)
+    state = net.state_dict()
+    file = load_file(tmp_path / "tiny.safetensors")
+    assert all(torch.equal(state[f"encoder.{name}"], value) for name, value in file.items())
+    assert changed(before, snapshot(net)) == {name for name in state if name.startswith("encoder.")}
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_features_are_those_of_the_source_network_on_synthetic_images(dims: int, tmp_path: Path) -> None:
+    donor = trained_net(dims).eval()
+    source = tiny_source(tmp_path, donor)
+    net = tiny_net(dims).eval()
+    image = synthetic_batch(dims, 0)[0]
+    assert not torch.allclose(net(image).pooled, donor(image).pooled, atol=1e-3)
+    apply(Full().plan(net, source), net, source, seed=0)
+    for ours, theirs in zip(net.encode(image), donor.encode(image), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_grey_image_gives_what_its_three_channel_copy_gave(tmp_path: Path) -> None:
+    donor = trained_net(2).eval()
+    source = tiny_source(tmp_path, donor)
+    net = tiny_net(2, in_channels=1).eval()
+    apply(Full().plan(net, source), net, source, seed=0)
+    grey = synthetic_batch(2, 0, channels=1)[0]
+    torch.testing.assert_close(net(grey).pooled, donor(grey.repeat(1, 3, 1, 1)).pooled, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("decoder", "action"), [("fresh", Action.FRESH), ("copy", Action.COPY)])
+def test_the_decoder_is_fresh_unless_asked_for(decoder: str, action: Action, tmp_path: Path) -> None:
+    source = tiny_source(tmp_path, trained_net(2, decoder=True))
+    plan = Full.model_validate({"decoder": decoder}).plan(tiny_net(2, decoder=True), source)
+    assert {e.action for e in plan.entries if e.stage == "decoder"} == {action}
+    assert {e.action for e in plan.entries if e.stage == "head.label"} == {Action.FRESH}
+    assert plan.problems == ()
+
+
+def test_asking_for_a_decoder_that_the_source_lacks_is_a_problem(tmp_path: Path) -> None:
+    source = tiny_source(tmp_path, trained_net(2))
+    assert Full(decoder="copy").plan(tiny_net(2, decoder=True), source).problems
+
+
+@pytest.mark.parametrize("fill", ["average", "centre"])
+def test_the_fill_reaches_every_kernel(fill: str, tmp_path: Path) -> None:
+    source = tiny_source(tmp_path, trained_net(2))
+    plan = Full.model_validate({"fill": fill}).plan(tiny_net(3), source)
+    kernels = [e for e in plan.entries if e.target.endswith("conv.weight") and e.target.startswith("encoder.")]
+    assert {(e.action, e.args["fill"]) for e in kernels} == {(Action.INFLATE, fill)}
