@@ -36,10 +36,13 @@ Shapes: *normal*; *skewed*: log-normal with sigma 1; *heavy*: Student t with 3 d
 
 What follows from it:
 
-- Differences between two arms on the same patients are close to symmetric more often than scores are; the
-  *normal* and *heavy* lines are the ones nearest to a paired comparison.
-- Strongly skewed values with few units are held less often than 95 %, by every method here. The verdict says how
-  many units there were; below 6 nothing is claimed at all.
+- Where values are near normal, both methods hold what they promise.
+- Where values are strongly skewed, no method here does with few units. From 40 units on BCa misses less often than
+  mean ± 1.96 standard errors, and more evenly on both sides.
+- Where tails are heavy, BCa holds less than it promises at 40 and at 100 units, and less than the naive interval:
+  look at the single differences for outliers before trusting a narrow interval.
+- Coverage depends on the number of independent units. The verdict says how many there were; below 6 nothing is
+  claimed at all.
 
 Made with numpy {numpy} and scipy {scipy}. Command: `{command}`
 """

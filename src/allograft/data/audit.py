@@ -33,16 +33,7 @@ def audit(cohort: Cohort, *, progress: Callable[[int, int], None] | None = None,
         source: the path that was opened, for the result.
     """
     start = time.perf_counter()
-    looks: list[Look] = []
-    failed: dict[str, str] = {}
-    for done, case in enumerate(cohort, start=1):
-        seen = look(case)
-        if isinstance(seen, str):
-            failed[case.id] = seen
-        else:
-            looks.append(seen)
-        if progress is not None:
-            progress(done, len(cohort))
+    looks, failed = _look_at_all(cohort, progress)
     pairs = find_duplicates([item.print for item in looks])
     found = (
         *unreadable(failed),
@@ -53,6 +44,33 @@ def audit(cohort: Cohort, *, progress: Callable[[int, int], None] | None = None,
         *group_problems(cohort),
         *shortcut_problems(cohort, looks),
     )
+    return _of_cohort(cohort, source).model_copy(
+        update={
+            **_of_images(looks),
+            "duplicates": tuple(Pair(**pair._asdict()) for pair in pairs),
+            "problems": tuple(sorted(found, key=lambda item: item.severity != "error")),
+            "seconds": time.perf_counter() - start,
+        }
+    )
+
+
+def _look_at_all(cohort: Cohort, progress: Callable[[int, int], None] | None) -> tuple[list[Look], dict[str, str]]:
+    """Return the facts of readable images, and the reader's message by case for the others."""
+    looks: list[Look] = []
+    failed: dict[str, str] = {}
+    for done, case in enumerate(cohort, start=1):
+        seen = look(case)
+        if isinstance(seen, str):
+            failed[case.id] = seen
+        else:
+            looks.append(seen)
+        if progress is not None:
+            progress(done, len(cohort))
+    return looks, failed
+
+
+def _of_cohort(cohort: Cohort, source: str) -> Audit:
+    """Return what the cohort says without its images."""
     sizes = sorted(Counter(case.group for case in cohort).values()) or [0]
     return Audit(
         name=cohort.name,
@@ -66,17 +84,20 @@ def audit(cohort: Cohort, *, progress: Callable[[int, int], None] | None = None,
         cases_per_group=(sizes[0], float(np.median(sizes)), sizes[-1]),
         domains=_counts(case.domain for case in cohort if case.domain),
         splits=_counts(case.split for case in cohort if case.split),
-        dims=_counts(f"{len(item.shape)}-D" for item in looks),
-        sizes=_counts(item.size for item in looks),
-        channels=_counts(str(item.channels) for item in looks),
-        types=_counts(item.dtype for item in looks),
-        intensity=(min(item.low for item in looks), max(item.high for item in looks)) if looks else None,
-        spacing_mm=_spacing(looks),
-        duplicates=tuple(Pair(**pair._asdict()) for pair in pairs),
-        problems=tuple(sorted(found, key=lambda item: item.severity != "error")),
         notes=cohort.notes,
-        seconds=time.perf_counter() - start,
     )
+
+
+def _of_images(looks: Sequence[Look]) -> dict[str, object]:
+    """Return the fields of an audit that come from its images."""
+    return {
+        "dims": _counts(f"{len(item.shape)}-D" for item in looks),
+        "sizes": _counts(item.size for item in looks),
+        "channels": _counts(str(item.channels) for item in looks),
+        "types": _counts(item.dtype for item in looks),
+        "intensity": (min(item.low for item in looks), max(item.high for item in looks)) if looks else None,
+        "spacing_mm": _spacing(looks),
+    }
 
 
 def audit_path(

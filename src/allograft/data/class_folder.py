@@ -14,7 +14,7 @@ from allograft.data.io.format import ENDINGS, ending_of, is_image_name
 from allograft.data.labels import LabelSpec, infer_task, target_of
 from allograft.data.manifest import UNKNOWN_GROUPS, split_name
 
-__all__ = ["FolderSpec", "read_class_folder"]
+__all__ = ["FolderSpec", "image_files", "is_series", "read_class_folder"]
 
 _UNLABELLED = frozenset({"unlabelled", "unlabeled", "unlabelled_pool"})
 
@@ -105,7 +105,7 @@ def _scan(root: Path) -> tuple[list[_Found], Counter[str]]:
     left_out: Counter[str] = Counter()
     for split, classes in layout:
         for folder in classes:
-            images = _images(folder, left_out)
+            images = image_files(folder, left_out)
             if not images:
                 msg = f"{folder}: no images in this class. Known endings: {', '.join(ENDINGS)}. Remove or fill it."
                 raise DataError(msg)
@@ -127,14 +127,14 @@ def _as_split(name: str) -> str:
         return ""
 
 
-def _images(folder: Path, left_out: Counter[str]) -> list[Path]:
+def image_files(folder: Path, left_out: Counter[str]) -> list[Path]:
     """Return images in `folder` and below; a folder below with several DICOM files is one of them."""
     images: list[Path] = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith((".", "__")) or path.name in {"Thumbs.db", "desktop.ini", "DICOMDIR"}:
             continue
         if path.is_dir():
-            images += [path] if _is_series(path) else _images(path, left_out)
+            images += [path] if is_series(path) else image_files(path, left_out)
         elif is_image_name(path) or (not path.suffix and _is_dicom(path)):
             images.append(path)
         else:
@@ -142,7 +142,7 @@ def _images(folder: Path, left_out: Counter[str]) -> list[Path]:
     return images
 
 
-def _is_series(folder: Path) -> bool:
+def is_series(folder: Path) -> bool:
     """Tell whether a folder holds several DICOM files and nothing that another reader takes."""
     files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
     others = [path for path in files if ENDINGS.get(ending_of(path), "dicom") != "dicom"]

@@ -85,7 +85,8 @@ def fingerprint(array: npt.NDArray[Any], *, name: str, group: str) -> Fingerprin
         values = values[:1]
     digest = hashlib.sha256(repr(values.shape).encode())
     digest.update(values.tobytes())
-    small = _small(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).mean(axis=0))
+    grey = values[0] if len(values) == 1 else values.mean(axis=0)
+    small = _small(grey if np.isfinite(grey).all() else np.nan_to_num(grey, nan=0.0, posinf=0.0, neginf=0.0))
     return Fingerprint(name, group, digest.hexdigest(), _hash(small), _unit(small.ravel()))
 
 

@@ -15,7 +15,7 @@ __all__ = ["LabelSpec", "Labels", "infer_task", "multilabel_task", "plain", "tar
 
 _YES = frozenset({"1", "yes", "y", "true", "t", "positive", "pos", "present"})
 _NO = frozenset({"0", "no", "n", "false", "f", "negative", "neg", "absent"})
-_NEGATIVE_WORDS = (*_NO, "normal", "benign", "healthy", "control", "none", "background", "non-diseased", "hc")
+_NEGATIVE_WORDS = frozenset(_NO - {"n", "f"}) | {"normal", "benign", "healthy", "control", "none", "background"}
 MANY = 50
 """More different labels than this look like an identifier or a measurement, not like classes."""
 

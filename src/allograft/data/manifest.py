@@ -14,7 +14,7 @@ from allograft.data.io.format import ENDINGS
 from allograft.data.labels import LabelSpec, infer_task, multilabel_task, plain, target_of, yes_or_no
 from allograft.data.table import Row, Table, read_table
 
-__all__ = ["UNKNOWN_GROUPS", "ManifestSpec", "read_manifest", "split_name"]
+__all__ = ["DOMAIN_NAMES", "UNKNOWN_GROUPS", "ManifestSpec", "read_images", "read_manifest", "split_name"]
 
 UNKNOWN_GROUPS = "patients are unknown: each image counts as independent, which flatters results if it is not so"
 """The note of a cohort that does not say which images share a patient."""
@@ -22,7 +22,7 @@ UNKNOWN_GROUPS = "patients are unknown: each image counts as independent, which 
 _IMAGE = ("image", "image_path", "path", "file", "filename", "file_name", "filepath", "image_id")
 _LABEL = ("label", "target", "class", "diagnosis", "dx")
 _GROUP = ("patient_id", "patient", "patientid", "subject_id", "subject", "group")
-_DOMAIN = ("site", "scanner", "domain", "hospital", "centre", "center")
+DOMAIN_NAMES = ("site", "scanner", "domain", "hospital", "centre", "center")
 _SPLIT = ("split", "set", "partition")
 _ID = ("case_id", "case", "id")
 _SPLITS = {
@@ -85,17 +85,36 @@ def read_manifest(path: Path, spec: ManifestSpec | None = None, *, check_files: 
     return Cohort(name=spec.name or path.stem, task=task, cases=cases, unit=unit, notes=notes)
 
 
+def read_images(path: Path, spec: ManifestSpec | None = None) -> tuple[tuple[str, tuple[ImageRef, ...]], ...]:
+    """Read a manifest's images only, for prediction: no labels are needed and files may be missing.
+
+    Returns:
+        For each row its image cell as written, and where the image lies.
+
+    Raises:
+        ConfigError: the image's column does not exist.
+        DataError: the table cannot be read, or a row's image cell is empty.
+    """
+    spec = spec or ManifestSpec()
+    table = read_table(path, spec.delimiter)
+    reader = _Columns(table, spec, labelled=False)
+    return tuple(
+        (row.cells[reader.images[0]], tuple(_image(reader, row, column, check=False) for column in reader.images))
+        for row in table.rows
+    )
+
+
 class _Columns:
     """The columns of one table, found once, and how a row becomes a case."""
 
-    def __init__(self, table: Table, spec: ManifestSpec) -> None:
+    def __init__(self, table: Table, spec: ManifestSpec, *, labelled: bool = True) -> None:
         several = (spec.image,) if isinstance(spec.image, str) or spec.image is None else spec.image
         self.table = table
         self.images = tuple(table.required(name, _IMAGE, what="the image") for name in several)
         several = (spec.label,) if isinstance(spec.label, str) or spec.label is None else spec.label
-        self.labels = tuple(table.required(name, _LABEL, what="the label") for name in several)
+        self.labels = tuple(table.required(name, _LABEL, what="the label") for name in several if labelled)
         self.group = table.column(spec.group, _GROUP, what="the group (patient)")
-        self.domain = table.column(spec.domain, _DOMAIN, what="the domain (site)")
+        self.domain = table.column(spec.domain, DOMAIN_NAMES, what="the domain (site)")
         self.split = table.column(spec.split, _SPLIT, what="the split")
         self.id = table.column(spec.id, _ID, what="the case's id")
         self.root = (table.path.parent / spec.root).resolve()

@@ -18,11 +18,12 @@ from allograft.data.manifest import UNKNOWN_GROUPS
 __all__ = ["SPLITS", "is_medmnist", "read_medmnist"]
 
 SPLITS = ("train", "val", "test")
+_ARRAYS = tuple(f"{split}_{what}" for split in SPLITS for what in ("images", "labels"))
 
 
 def is_medmnist(headers: dict[str, ArrayHeader]) -> bool:
     """Tell whether an .npz file with these arrays has the layout."""
-    return {f"{split}_{what}" for split in SPLITS for what in ("images", "labels")} <= set(headers)
+    return set(_ARRAYS) <= set(headers)
 
 
 def read_medmnist(path: Path, spec: LabelSpec | None = None, *, name: str = "") -> Cohort:
@@ -37,8 +38,7 @@ def read_medmnist(path: Path, spec: LabelSpec | None = None, *, name: str = "") 
     spec = spec or LabelSpec()
     headers = array_headers(path)
     if not is_medmnist(headers):
-        wanted = ", ".join(f"{split}_{what}" for split in SPLITS for what in ("images", "labels"))
-        msg = f"{path}: expected the arrays {wanted}; the file holds {', '.join(headers) or 'none'}."
+        msg = f"{path}: expected the arrays {', '.join(_ARRAYS)}; the file holds {', '.join(headers) or 'none'}."
         raise DataError(msg)
     labels = {split: _labels(path, split, headers) for split in SPLITS}
     widths = {array.shape[1] for array in labels.values()}

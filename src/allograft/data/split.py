@@ -102,7 +102,7 @@ def _parts(labelled: Cohort, n: int, seed: int) -> npt.NDArray[np.int64]:
         kind = StratifiedKFold if single else StratifiedGroupKFold
         splitter = kind(n_splits=n, shuffle=True, random_state=state)
         parts = np.empty(len(labelled), dtype=np.int64)
-        for i, (_, test) in enumerate(splitter.split(np.zeros(len(labelled)), strata, groups)):
+        for i, (_, test) in enumerate(splitter.split(parts, strata, None if single else groups)):
             parts[test] = i
         if all(len(np.unique(parts[rows])) == n for rows in members.values()):
             return parts

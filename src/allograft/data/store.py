@@ -139,6 +139,10 @@ class Store:
             raise DataError(msg)
         return store
 
+    def __reduce__(self) -> tuple[type[Store], tuple[Path, StoreIndex, tuple[str, ...]]]:
+        """Travel to workers without the mapped array."""
+        return Store, (self.path, self.index, self.repaired)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """(C, *S) of every row."""

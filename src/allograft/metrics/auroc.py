@@ -2,7 +2,7 @@
 
 Binary: of the positive class. Multi-class: one against the rest, mean over classes. Multi-label:
 mean over labels. Classes without both answers are skipped; see `questions.skipped_classes`.
-Midranks instead of scikit-learn's curve: the same number, about ten times faster, which a bootstrap
+Sorted placements instead of scikit-learn's curve: the same number many times faster, which a bootstrap
 over patients needs; the test compares the two.
 """
 

@@ -20,15 +20,18 @@ from allograft.data.predictions import Predictions
 from allograft.metrics.auroc import Auroc
 from allograft.metrics.metric import Array, Metric
 from allograft.metrics.questions import skipped_classes
-from allograft.stats.bootstrap import RESAMPLES, ArmReplicates, cluster_replicates
+from allograft.stats.bootstrap import cluster_replicates
 from allograft.stats.delong import delong, delong_evidence
 from allograft.stats.evidence import Evidence, from_replicates
 from allograft.stats.intervals import SMALL, Interval, mean_interval
 from allograft.stats.paired import paired_evidence
-from allograft.stats.units import paired_unit_means, unit_index
+from allograft.stats.units import paired_unit_means
 from allograft.stats.verdict import Arms, Comparison, compare, settle
 
 __all__ = ["Arm", "ArmEstimate", "Judgement", "judge", "take"]
+
+RESAMPLES = 1999
+"""Bootstrap draws for metrics of a set (ours): each draw computes the metric of every run again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,89 +101,122 @@ def judge(
     """
     _check(arms)
     first = arms[0].predictions[0]
-    per_case = [_mean_cases(metric, arm) for arm in arms]
-    margin = metric.margin if margin is None else margin
-    pairs = list(combinations(range(len(arms)), 2))
-    dropped: tuple[str, ...] = ()
-    if any(values is None for values in per_case):
-        replicates = _replicates(metric, arms, seed)
-        estimates = tuple(_set_estimate(arm, replicates, k, level) for k, arm in enumerate(arms))
-        evidence = [_set_evidence(metric, (arms[i], arms[j]), replicates, (i, j), level) for i, j in pairs]
-    else:
-        table = [values for values in per_case if values is not None]
-        units = [paired_unit_means(values, values, first.groups) for values in table]
-        dropped = units[0].dropped
-        estimates = tuple(
-            ArmEstimate(
-                arm.name, _mean(one.a), mean_interval(one.a, level, seed=seed), len(one.a), len(arm.predictions)
-            )
-            for arm, one in zip(arms, units, strict=True)
-        )
-        evidence = [paired_evidence(units[i].a, units[j].a, level=level, seed=seed) for i, j in pairs]
+    found = _evidence(metric, arms, level, seed)
     direction = metric.larger_is_better
     comparisons = [
         compare(
-            found,
+            found.pairs[i, j],
             arms=Arms(a=arms[i].name, b=arms[j].name, metric=metric.title, larger_is_better=direction),
             unit=unit,
-            margin=margin,
+            margin=metric.margin if margin is None else margin,
         )
-        for (i, j), found in zip(pairs, evidence, strict=True)
+        for i, j in combinations(range(len(arms)), 2)
     ]
+    estimates = tuple(_within(metric, one) for one in found.estimates)
     skipped = () if first.task.kind == "regression" else skipped_classes(first)
-    return Judgement(metric.name, estimates, settle(comparisons), skipped, dropped)
+    return Judgement(metric.name, estimates, settle(comparisons), skipped, found.dropped)
 
 
 def take(p: Predictions, cases: npt.NDArray[np.int64]) -> Predictions:
     """Return the predictions of the cases with these numbers (m,); repeats are allowed."""
+    numbers = cases.tolist()
     return replace(
         p,
-        ids=tuple(p.ids[i] for i in cases),
-        groups=tuple(p.groups[i] for i in cases),
+        ids=tuple(map(p.ids.__getitem__, numbers)),
+        groups=tuple(map(p.groups.__getitem__, numbers)),
         logits=p.logits[cases],
         probabilities=p.probabilities[cases],
         targets=p.targets[cases],
     )
 
 
-def _mean(values: Array) -> float:
-    return float(values.mean()) if values.size else float("nan")
+class _Found(NamedTuple):
+    """Estimates of the arms, evidence on each pair (i < j), and units without a target."""
+
+    estimates: list[ArmEstimate]
+    pairs: dict[tuple[int, int], Evidence]
+    dropped: tuple[str, ...] = ()
+
+
+def _evidence(metric: Metric, arms: Sequence[Arm], level: float, seed: int) -> _Found:
+    """Choose the way that is valid for this metric and these predictions."""
+    cases = [_mean_cases(metric, arm) for arm in arms]
+    known = [values for values in cases if values is not None]
+    if len(known) == len(arms):
+        return _over_unit_means(arms, known, level, seed)
+    return _by_delong(arms, level) if _delong_fits(metric, arms) else _by_resampling(metric, arms, level, seed)
 
 
 def _mean_cases(metric: Metric, arm: Arm) -> Array | None:
     """Return (N,) per-case values averaged over seeds, or None for metrics of a set."""
-    table = [metric.cases(p) for p in arm.predictions]
-    known = [values for values in table if values is not None]
+    known = [values for values in (metric.cases(p) for p in arm.predictions) if values is not None]
     return np.asarray(np.mean(known, axis=0), dtype=np.float64) if known else None
 
 
-def _replicates(metric: Metric, arms: Sequence[Arm], seed: int) -> ArmReplicates:
+def _over_unit_means(arms: Sequence[Arm], cases: Sequence[Array], level: float, seed: int) -> _Found:
+    groups = arms[0].predictions[0].groups
+    # Targets are the same for all arms, so every arm has a value for the same units.
+    paired = [paired_unit_means(values, values, groups) for values in cases]
+    means = [one.a for one in paired]
+    estimates = [
+        ArmEstimate(
+            arm.name,
+            float(values.mean()) if values.size else float("nan"),
+            mean_interval(values, level, seed=seed),
+            len(values),
+            len(arm.predictions),
+        )
+        for arm, values in zip(arms, means, strict=True)
+    ]
+    pairs = {
+        (i, j): paired_evidence(means[i], means[j], level=level, seed=seed)
+        for i, j in combinations(range(len(arms)), 2)
+    }
+    return _Found(estimates, pairs, paired[0].dropped)
+
+
+def _delong_fits(metric: Metric, arms: Sequence[Arm]) -> bool:
+    """Tell whether DeLong is valid: binary AUROC, a run per arm, a case per unit, enough cases."""
+    first = arms[0].predictions[0]
+    if not isinstance(metric, Auroc) or first.task.kind != "binary":
+        return False
+    single = all(len(arm.predictions) == 1 for arm in arms) and len(set(first.groups)) == len(first)
+    positives, present = int((first.targets == 1).sum()), int((first.targets >= 0).sum())
+    return single and present == len(first) >= SMALL and 2 <= positives <= present - 2
+
+
+def _by_delong(arms: Sequence[Arm], level: float) -> _Found:
+    first = arms[0].predictions[0]
+    found = delong(first.targets, [arm.predictions[0].probabilities[:, 1] for arm in arms], first.groups)
+    estimates = [
+        ArmEstimate(arm.name, float(found.auroc[k]), Interval(*found.interval(k, level), level, "DeLong"), found.n, 1)
+        for k, arm in enumerate(arms)
+    ]
+    pairs = {(i, j): delong_evidence(found, i, j, level=level) for i, j in combinations(range(len(arms)), 2)}
+    return _Found(estimates, pairs)
+
+
+def _by_resampling(metric: Metric, arms: Sequence[Arm], level: float, seed: int) -> _Found:
     groups = arms[0].predictions[0].groups
 
     def statistic(cases: npt.NDArray[np.int64]) -> Array:
         return np.array([np.mean([metric.value(take(p, cases)) for p in arm.predictions]) for arm in arms])
 
-    few = len(unit_index(groups)[0]) < SMALL
-    return cluster_replicates(statistic, groups, resamples=0 if few else RESAMPLES, seed=seed)
+    few = len(set(groups)) < SMALL
+    draws = cluster_replicates(statistic, groups, resamples=0 if few else RESAMPLES, seed=seed)
+    estimates = []
+    for k, arm in enumerate(arms):
+        one = from_replicates(draws.arm(k), level=level)
+        interval = Interval(*one.ci, level, one.test if one.se > 0 else "no spread")
+        estimates.append(ArmEstimate(arm.name, one.difference, interval, one.n_units, len(arm.predictions)))
+    pairs = {(i, j): from_replicates(draws.difference(i, j), level=level) for i, j in combinations(range(len(arms)), 2)}
+    return _Found(estimates, pairs)
 
 
-def _set_estimate(arm: Arm, replicates: ArmReplicates, k: int, level: float) -> ArmEstimate:
-    found = from_replicates(replicates.arm(k), level=level)
-    ci = Interval(*found.ci, level, found.test)
-    return ArmEstimate(arm.name, found.difference, ci, found.n_units, len(arm.predictions))
-
-
-def _set_evidence(
-    metric: Metric, pair: tuple[Arm, Arm], replicates: ArmReplicates, which: tuple[int, int], level: float
-) -> Evidence:
-    a, b = (arm.predictions for arm in pair)
-    single = len(a) == len(b) == 1 and len(set(a[0].groups)) == len(a[0]) >= SMALL
-    present = a[0].targets >= 0
-    if isinstance(metric, Auroc) and a[0].task.kind == "binary" and single and bool(present.all()):
-        scores = np.stack([a[0].probabilities[:, 1], b[0].probabilities[:, 1]])
-        if min(a[0].targets.sum(), (1 - a[0].targets).sum()) >= 2:
-            return delong_evidence(delong(a[0].targets, scores, a[0].groups), level=level)
-    return from_replicates(replicates.difference(*which), level=level)
+def _within(metric: Metric, estimate: ArmEstimate) -> ArmEstimate:
+    """Cut the interval off at the ends of the metric's range."""
+    ci = estimate.ci
+    return estimate._replace(ci=ci._replace(low=max(ci.low, metric.low), high=min(ci.high, metric.high)))
 
 
 def _check(arms: Sequence[Arm]) -> None:

@@ -83,7 +83,8 @@ def fit_temperature(p: Predictions) -> Temperature:
     low, high = np.log(RANGE)
     found = optimize.minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
     value = float(np.exp(found.x))
-    at_bound = bool(min(found.x - low, high - found.x) < 1e-3)
+    # Equally good at an end of the range: flat, or better still beyond it.
+    at_bound = bool(min(loss(low), loss(high)) <= found.fun + 1e-9)
     cases = int(np.isfinite(metric.cases(p)).sum())
     return Temperature(value=value, before=before, after=float(found.fun), at_bound=at_bound, cases=cases)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from allograft.core.errors import DataError
 from allograft.stats.units import unit_index
@@ -69,29 +69,31 @@ class Replicates:
         """Return the BCa interval, (NaN, NaN) where the draws do not carry one."""
         if not self.has_interval:
             return (float("nan"), float("nan"))
-        z = stats.norm.ppf([(1 - level) / 2, (1 + level) / 2])
+        z = special.ndtri([(1 - level) / 2, (1 + level) / 2])
         z0, skew = self._bias(), self._acceleration()
-        shares = stats.norm.cdf(z0 + (z0 + z) / (1 - skew * (z0 + z)))
+        shares = special.ndtr(z0 + (z0 + z) / (1 - skew * (z0 + z)))
         low, high = np.quantile(self.boot, shares)
         return float(low), float(high)
 
     def p_value(self, null: float = 0.0) -> float:
         """Return the two-sided p that belongs to `interval`: p < 1 - level where it leaves out `null`.
 
-        Never below 2 / (B + 1): that many draws cannot show more.
+        Where all draws lie on one side of `null` they only show that p is below 2 / (B + 1); how far
+        below is then Student's t with the jackknife's error, so that a correction for many
+        comparisons does not fail for want of draws.
         """
         if not self.has_interval:
             return float("nan")
         draws = len(self.boot)
         below = (np.sum(self.boot < null) + np.sum(self.boot <= null)) / 2 / draws
-        w = stats.norm.ppf(np.clip(below, 1 / (draws + 1), draws / (draws + 1)))
-        z0, skew = self._bias(), self._acceleration()
-        shift = w - z0
+        if below in {0.0, 1.0}:
+            return min(2 / (draws + 1), self._tail(null))
+        shift = special.ndtri(below) - self._bias()
+        skew = self._acceleration()
         if 1 + skew * shift <= 0:
             return 2 / (draws + 1)  # no level's interval reaches out to the null
-        z = shift / (1 + skew * shift) - z0
-        p = 2 * min(stats.norm.cdf(z), stats.norm.sf(z))
-        return float(np.clip(p, 2 / (draws + 1), 1.0))
+        z = shift / (1 + skew * shift) - self._bias()
+        return float(np.clip(2 * special.ndtr(-abs(z)), 2 / (draws + 1), 1.0))
 
     def jackknife_error(self) -> float:
         """Return the standard error from leaving out one unit at a time."""
@@ -100,11 +102,18 @@ class Replicates:
             return float("nan")
         return float(np.sqrt((n - 1) / n * np.sum((self.jackknife - self.jackknife.mean()) ** 2)))
 
+    def _tail(self, null: float) -> float:
+        """Return the two-sided p of Student's t with the jackknife's standard error."""
+        se = self.jackknife_error()
+        if not se > 0:
+            return 1.0
+        return float(2 * special.stdtr(len(self.jackknife) - 1, -abs(self.observed - null) / se))
+
     def _bias(self) -> float:
         """z0: where the observed value lies among the draws; ties count half, as scipy does."""
         draws = len(self.boot)
         below = (np.sum(self.boot < self.observed) + np.sum(self.boot <= self.observed)) / 2 / draws
-        return float(stats.norm.ppf(np.clip(below, 0.5 / draws, 1 - 0.5 / draws)))
+        return float(special.ndtri(np.clip(below, 0.5 / draws, 1 - 0.5 / draws)))
 
     def _acceleration(self) -> float:
         """a: the skew of the jackknife values, 0 where they do not vary."""

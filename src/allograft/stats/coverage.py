@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from allograft.core.seeds import seed_for
 from allograft.stats.intervals import SMALL, mean_interval
@@ -64,11 +64,11 @@ def interval_coverage(
     """
     draws, truth, sd = _draw(shape, (trials, n), np.random.default_rng(seed_for("coverage", shape, n, seed)))
     if n < SMALL:
-        half = stats.t.ppf(0.975, n - 1) * draws.std(axis=1, ddof=1) / np.sqrt(n)
+        half = special.stdtrit(n - 1, 0.975) * draws.std(axis=1, ddof=1) / np.sqrt(n)
         ends = draws.mean(axis=1)[:, None] + half[:, None] * np.array([-1.0, 1.0])
     else:
         ends = np.array([mean_interval(row, resamples=resamples, seed=i)[:2] for i, row in enumerate(draws)])
-    half = stats.norm.ppf(0.975) * draws.std(axis=1, ddof=1) / np.sqrt(n)
+    half = special.ndtri(0.975) * draws.std(axis=1, ddof=1) / np.sqrt(n)
     naive = draws.mean(axis=1)[:, None] + half[:, None] * np.array([-1.0, 1.0])
     rows = [
         CoverageRow(shape, n, name, *_misses(both, truth), float(np.mean(both[:, 1] - both[:, 0]) / sd), trials)

@@ -4,7 +4,7 @@ Idea      AUROC is a two-sample U statistic; its variance follows from each case
           the cases of the other class.
 Paper     DeLong, DeLong, Clarke-Pearson, Biometrics 44(3), 1988, doi 10.2307/2531595
 Formula   V10_i = mean_j psi(x_i, y_j),  V01_j = mean_i psi(x_i, y_j);  S = S10 / m + S01 / n
-Differs   Placements come from midranks (same numbers, n log n instead of n squared).
+Differs   Placements come from sorted scores (same numbers, n log n instead of n squared).
 Checked   tests/unit/stats/test_delong.py: worked values; placements by double loop.
 """
 
@@ -16,10 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from allograft.core.errors import DataError
 from allograft.stats.evidence import Evidence, from_t
+from allograft.stats.intervals import no_spread_half
 
 __all__ = ["DeLong", "delong", "delong_evidence", "rank_auroc"]
 
@@ -34,21 +35,25 @@ class DeLong:
         auroc: (K,).
         covariance: (K, K) of the estimates.
         n: cases.
+        smaller_class: cases of the rarer class.
     """
 
     auroc: Array
     covariance: Array
     n: int
+    smaller_class: int
 
     def interval(self, k: int = 0, level: float = 0.95) -> tuple[float, float]:
         """Return the interval of one AUROC, made on the logit scale so that it stays inside (0, 1).
 
-        NaN where the AUROC is 0 or 1: its variance estimate is 0 there and would claim certainty.
+        Where the AUROC is 0 or 1 its variance estimate is 0 and would claim certainty; there the rule
+        of three over the smaller class is used (ours).
         """
         value, variance = float(self.auroc[k]), float(self.covariance[k, k])
-        if not 0 < value < 1:
-            return (float("nan"), float("nan"))
-        half = float(stats.norm.ppf((1 + level) / 2)) * np.sqrt(variance) / (value * (1 - value))
+        if not (0 < value < 1 and variance > 0):
+            half = no_spread_half(self.smaller_class, level)
+            return max(0.0, value - half), min(1.0, value + half)
+        half = float(special.ndtri((1 + level) / 2)) * np.sqrt(variance) / (value * (1 - value))
         centre = np.log(value / (1 - value))
         return float(1 / (1 + np.exp(half - centre))), float(1 / (1 + np.exp(-half - centre)))
 
@@ -64,11 +69,9 @@ def rank_auroc(truth: npt.NDArray[np.bool_], score: Array) -> float:
         A value in [0, 1]; NaN where a class is missing.
     """
     positives = int(truth.sum())
-    negatives = len(truth) - positives
-    if positives == 0 or negatives == 0:
+    if positives in {0, len(truth)}:
         return float("nan")
-    ranks = stats.rankdata(score)
-    return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    return float(_placed(score[truth], score[~truth]).mean())
 
 
 def delong(truth: npt.ArrayLike, scores: npt.ArrayLike, groups: Sequence[str]) -> DeLong:
@@ -87,11 +90,12 @@ def delong(truth: npt.ArrayLike, scores: npt.ArrayLike, groups: Sequence[str]) -
     table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     _check(positive, table, groups)
     m, n = int(positive.sum()), int((~positive).sum())
-    among_all = stats.rankdata(table, axis=1)
-    placed_positive = (among_all[:, positive] - stats.rankdata(table[:, positive], axis=1)) / n
-    placed_negative = 1 - (among_all[:, ~positive] - stats.rankdata(table[:, ~positive], axis=1)) / m
+    placed_positive = np.stack([_placed(row[positive], row[~positive]) for row in table])
+    placed_negative = 1 - np.stack([_placed(row[~positive], row[positive]) for row in table])
     covariance = np.cov(placed_positive) / m + np.cov(placed_negative) / n
-    return DeLong(auroc=placed_positive.mean(axis=1), covariance=np.atleast_2d(covariance), n=m + n)
+    return DeLong(
+        auroc=placed_positive.mean(axis=1), covariance=np.atleast_2d(covariance), n=m + n, smaller_class=min(m, n)
+    )
 
 
 def delong_evidence(found: DeLong, i: int = 0, j: int = 1, *, level: float = 0.95) -> Evidence:
@@ -102,6 +106,13 @@ def delong_evidence(found: DeLong, i: int = 0, j: int = 1, *, level: float = 0.9
     variance = max(0.0, float(c[i, i] + c[j, j] - 2 * c[i, j]))
     se = 0.0 if variance < 1e-18 else float(np.sqrt(variance))
     return from_t(difference, se, float("inf"), n_units=found.n, test="DeLong", level=level)
+
+
+def _placed(ours: Array, others: Array) -> Array:
+    """Return for each of (m,) values the share of the others that lie below it, ties counted half."""
+    ranked = np.sort(others)
+    below = np.searchsorted(ranked, ours, "left") + np.searchsorted(ranked, ours, "right")
+    return below / (2.0 * len(others))
 
 
 def _check(positive: npt.NDArray[np.bool_], table: Array, groups: Sequence[str]) -> None:

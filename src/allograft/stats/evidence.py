@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from allograft.stats.bootstrap import Replicates
-from allograft.stats.intervals import SMALL
+from allograft.stats.intervals import SMALL, no_spread_half
 
 __all__ = ["Evidence", "from_replicates", "from_t"]
 
@@ -51,7 +51,8 @@ class Evidence:
 def from_t(difference: float, se: float, dof: float, *, n_units: int, test: str, level: float = 0.95) -> Evidence:
     """Return the evidence of a t statistic; `dof` infinity gives the normal law.
 
-    Where the standard error is 0 and the difference is not, no t exists and p is NaN.
+    Where the standard error is 0, no t exists: p is 1 for no difference and NaN for one, and the
+    interval is that of `no_spread_half`.
     """
     usable = np.isfinite(se) and np.isfinite(difference) and dof > 0
     if not usable:
@@ -61,19 +62,19 @@ def from_t(difference: float, se: float, dof: float, *, n_units: int, test: str,
             difference=difference, ci=nan, ci_equivalence=nan, p=float("nan"), test=test, n_units=n_units, se=se,
             level=level, note=note,
         )  # fmt: skip
-    halves = [float(stats.t.ppf((1 + share) / 2, dof)) * se for share in (level, 2 * level - 1)]
+    wide, narrow = (_half(se, dof, n_units, share) for share in (level, 2 * level - 1))
     without_error = 1.0 if difference == 0 else float("nan")
-    p = float(2 * stats.t.sf(abs(difference) / se, dof)) if se > 0 else without_error
+    p = 2 * _below(-abs(difference) / se, dof) if se > 0 else without_error
     return Evidence(
         difference=difference,
-        ci=(difference - halves[0], difference + halves[0]),
-        ci_equivalence=(difference - halves[1], difference + halves[1]),
+        ci=(difference - wide, difference + wide),
+        ci_equivalence=(difference - narrow, difference + narrow),
         p=p,
         test=test,
         n_units=n_units,
         se=se,
         level=level,
-        note="" if np.isfinite(p) else "the estimated standard error is 0",
+        note="" if se > 0 else "no unit changes the difference, so its standard error cannot be estimated",
     )
 
 
@@ -81,11 +82,12 @@ def from_replicates(replicates: Replicates, *, level: float = 0.95) -> Evidence:
     """Return the evidence on a difference of set-level metrics, resampled over units.
 
     Below 40 units: the observed difference ± t times the jackknife's standard error; from there
-    on the BCa bootstrap. With few units the bootstrap alone claims too much.
+    on the BCa bootstrap. With few units the bootstrap alone claims too much, and where no unit
+    changes the value it has nothing to draw from.
     """
     n = len(replicates.jackknife)
     se = replicates.jackknife_error()
-    if n < SMALL:
+    if n < SMALL or se == 0:
         return from_t(replicates.observed, se, n - 1, n_units=n, test="jackknife t", level=level)
     note = ""
     if not replicates.has_interval:
@@ -101,3 +103,16 @@ def from_replicates(replicates: Replicates, *, level: float = 0.95) -> Evidence:
         level=level,
         note=note,
     )
+
+
+def _half(se: float, dof: float, n_units: int, level: float) -> float:
+    """Return half the width of the interval."""
+    if se == 0:
+        return no_spread_half(n_units, level)
+    share = (1 + level) / 2
+    return float(special.ndtri(share) if np.isinf(dof) else special.stdtrit(dof, share)) * se
+
+
+def _below(t: float, dof: float) -> float:
+    """Return the chance of a t statistic below `t`."""
+    return float(special.ndtr(t) if np.isinf(dof) else special.stdtr(dof, t))

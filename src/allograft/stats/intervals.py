@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from allograft.core.errors import DataError
 from allograft.stats.bootstrap import RESAMPLES, bootstrap_values
 
-__all__ = ["SMALL", "Interval", "mean_interval", "t_interval", "wilson_interval"]
+__all__ = ["SMALL", "Interval", "mean_interval", "no_spread_half", "t_interval", "wilson_interval"]
 
 SMALL = 40
 """Units from which the BCa bootstrap takes over from t (ours, from the coverage table)."""
@@ -29,7 +29,7 @@ class Interval(NamedTuple):
         low: lower end.
         high: upper end.
         level: nominal coverage in (0, 1).
-        method: "t", "BCa", "jackknife t" or "Wilson".
+        method: "t", "BCa", "jackknife t", "DeLong", "Wilson" or "no spread".
     """
 
     low: float
@@ -44,7 +44,7 @@ def mean_interval(
     """Return the interval of the mean of one value per independent unit.
 
     Args:
-        values: (n,) finite.
+        values: (n,) finite; where all are equal the interval is that of `no_spread_half`.
         level: nominal coverage in (0, 1).
         resamples: bootstrap draws, used from `SMALL` units on.
         seed: of those draws.
@@ -52,9 +52,28 @@ def mean_interval(
     Raises:
         DataError: a value is not finite.
     """
-    if len(values) < SMALL:
+    values = np.asarray(values, dtype=np.float64)
+    n = len(values)
+    if n > 1 and np.ptp(values) <= 1e-12 * max(1.0, abs(float(values[0]))):
+        half, mean = no_spread_half(n, level), float(values.mean())
+        return Interval(mean - half, mean + half, level, "no spread")
+    if n < SMALL:
         return t_interval(values, level)
     return Interval(*bootstrap_values(values, resamples=resamples, seed=seed).interval(level), level, "BCa")
+
+
+def no_spread_half(n: int, level: float = 0.95) -> float:
+    """Return half the width of an interval when n units all gave the same value (rule of three).
+
+    A spread of 0 would claim certainty. That n units agree only shows that rarely, at most in a share
+    `1 - ((1 - level) / 2) ** (1 / n)` of units, something else happens; a unit's value is taken to
+    move by at most 1, as that of every metric in [0, 1] does. For a proportion of 0 or 1 this is
+    the Clopper-Pearson interval.
+
+    >>> round(no_spread_half(12), 3)
+    0.265
+    """
+    return float(1 - ((1 - level) / 2) ** (1 / n))
 
 
 def t_interval(values: npt.NDArray[np.float64], level: float = 0.95) -> Interval:
@@ -69,7 +88,7 @@ def t_interval(values: npt.NDArray[np.float64], level: float = 0.95) -> Interval
         raise DataError(msg)
     if len(values) < 2:
         return Interval(float("nan"), float("nan"), level, "t")
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = special.stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(len(values))
     return Interval(float(values.mean() - half), float(values.mean() + half), level, "t")
 
 
@@ -89,7 +108,7 @@ def wilson_interval(successes: int, n: int, level: float = 0.95) -> Interval:
         raise DataError(msg)
     if n == 0:
         return Interval(float("nan"), float("nan"), level, "Wilson")
-    z = float(stats.norm.ppf((1 + level) / 2))
+    z = float(special.ndtri((1 + level) / 2))
     share = successes / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))

@@ -11,7 +11,7 @@ from scipy import stats
 from allograft.core.errors import DataError
 from allograft.stats.bootstrap import RESAMPLES, Replicates, bootstrap_values
 from allograft.stats.evidence import Evidence, from_replicates, from_t
-from allograft.stats.intervals import SMALL
+from allograft.stats.intervals import SMALL, no_spread_half
 from allograft.stats.verdict import Arms, Comparison, compare
 
 __all__ = ["compare_sets", "compare_units", "paired_evidence"]
@@ -88,13 +88,14 @@ def _wilcoxon(gap: Array) -> float:
 
 
 def _without_spread(mean: float, n: int, level: float) -> Evidence:
-    """Every unit differs by the same amount: t would claim certainty, the sign test does not."""
+    """Every unit differs by the same amount: t would claim certainty, signs and the rule of three do not."""
     p = 1.0 if abs(mean) <= 1e-12 else min(1.0, 2.0 ** (1 - n))
     mean = 0.0 if abs(mean) <= 1e-12 else mean
+    wide, narrow = no_spread_half(n, level), no_spread_half(n, 2 * level - 1)
     return Evidence(
         difference=mean,
-        ci=(mean, mean),
-        ci_equivalence=(mean, mean),
+        ci=(mean - wide, mean + wide),
+        ci_equivalence=(mean - narrow, mean + narrow),
         p=p,
         test="sign test",
         n_units=n,

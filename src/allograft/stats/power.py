@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
+from scipy import special
 
 __all__ = ["power_of", "units_needed"]
 
@@ -21,9 +21,9 @@ def power_of(n: int, sd: float, difference: float, *, level: float = 0.95) -> fl
         difference: true mean difference.
         level: 1 minus the test's significance level.
     """
-    cut = stats.t.ppf((1 + level) / 2, n - 1)
+    cut = float(special.stdtrit(n - 1, (1 + level) / 2))
     shift = abs(difference) / sd * math.sqrt(n)
-    return float(stats.nct.sf(cut, n - 1, shift) + stats.nct.cdf(-cut, n - 1, shift))
+    return float(1 - special.nctdtr(n - 1, shift, cut) + special.nctdtr(n - 1, shift, -cut))
 
 
 def units_needed(sd: float, difference: float, *, power: float = POWER, level: float = 0.95) -> int | None:
@@ -46,7 +46,7 @@ def units_needed(sd: float, difference: float, *, power: float = POWER, level: f
     if sd == 0:
         return 2
     # Normal theory is a lower bound that is exact for large n; the t test needs a few more.
-    z = stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power)
+    z = float(special.ndtri((1 + level) / 2) + special.ndtri(power))
     n = max(2, math.floor((z * sd / difference) ** 2) if abs(difference) / sd > 1e-6 else LARGEST + 1)
     while n <= LARGEST:
         # Above 1000 units t and normal agree to a unit or so, and the non-central t is slow there.

@@ -241,7 +241,7 @@ def _undetected(one: Comparison) -> str:
             f"; to detect a difference of {_number(one.margin)} four times in five, "
             f"about {_units(one.units_needed, one.unit)} would be needed"
         )
-    return text + "."
+    return text + (f" ({one.note})." if one.note else ".")
 
 
 def _untold(one: Comparison) -> str:

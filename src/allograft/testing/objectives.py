@@ -19,9 +19,9 @@ from allograft.core.task import Task
 from allograft.data.case import Batch, View
 from allograft.nets.network import Network
 from allograft.objectives.supervised import Supervised
+from allograft.testing.methods import check_method
 from allograft.testing.tiny import tiny_net
 from allograft.testing.training import TinyStreams, tiny_plan, tiny_task
-from allograft.testing.methods import check_method
 from allograft.train.loop import fit
 from allograft.train.training import Training
 

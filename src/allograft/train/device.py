@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from typing import Any, Literal, Self, TypeVar, cast
 
 import torch
@@ -126,6 +127,16 @@ class Live:
         module.to(self.device)
         return module if self.fabric is None else cast("Callable[[Turn], Loss]", self.fabric.setup_module(module))
 
+    def seed(self, number: int) -> None:
+        """Seed the generators that a step draws from.
+
+        `torch.manual_seed` would also queue a call, with a stack trace, for every accelerator that
+        PyTorch was built for: most of a small network's step.
+        """
+        torch.default_generator.manual_seed(number)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(number)
+
     def backward(self, total: Tensor) -> None:
         """Compute gradients, averaged over processes."""
         if self.fabric is None:
@@ -186,8 +197,9 @@ def share_of(batch: Batch, rank: int, world: int) -> Batch:
     )
 
 
+@cache
 def _fabric(spec: Device) -> Any:
-    """Return a launched Fabric."""
+    """Return a launched Fabric, the same one each time: processes are connected once."""
     if spec.devices > 1 and "LOCAL_RANK" not in os.environ:
         msg = (
             f"device: {spec.devices} processes are asked for, but this process was not started as one of them. "

@@ -149,7 +149,7 @@ def _one_step(run: _Run, streams: Streams) -> float:
     if step in run.learning.breakpoints():
         run.learning.apply(step)
     # Noise inside a step depends on seed, step and process, so a resumed run needs no generator's state.
-    torch.manual_seed(seed_for("step", run.training.seed, step, run.live.rank))
+    run.live.seed(seed_for("step", run.training.seed, step, run.live.rank))
     at = Progress(step, run.training.budget.steps)
     batch = run.live.place(streams.at(step))
     losses = []

@@ -17,10 +17,16 @@ from allograft.weights.rules import Action, Rule, Where
 from allograft.weights.source import SourceWeights
 from allograft.weights.suggest import closest, drop_line, mend
 
-__all__ = ["LEAST", "build_plan"]
+__all__ = ["LEAST", "OWN", "PROBLEM", "build_plan"]
 
 LEAST = 0.95
 """Smallest share of the encoder's numbers, among those that rules ask of the source, that must get a value."""
+
+PROBLEM = "PROBLEM:"
+"""Begins the reason of a row that could not be given the value that its rule asks for."""
+
+OWN = "not in the source; as the network makes it"
+"""Reason of batch counters and tables that old files lack and that change nothing that is computed."""
 
 _NEW_TASK = ("decoder.", "heads.")
 
@@ -64,7 +70,7 @@ def build_plan(
         source=None if source is None else source.card.name,
         entries=tuple(row.entry for row in rows),
         unused=unused,
-        problems=_problems(rows, rules, source, least),
+        problems=_problems(rows, rules, source, least, net),
         notes=() if source is None else _notes(net, source),
     )
 
@@ -88,7 +94,7 @@ def _taken(slot: Slot, rule: Rule, source: SourceWeights) -> _Row:
     """Decide a tensor that the rule wants from the source."""
     if slot.source not in source.shapes:
         if slot.counter or slot.kind == "buffer":
-            return _Row(slot, rule, _entry(slot, Action.FRESH, "not in the source; as the network computes it"))
+            return _Row(slot, rule, _entry(slot, Action.FRESH, OWN))
         return _trouble(slot, rule, "missing", "no such tensor in the source")
     shape = source.shapes[slot.source]
     if not slot.counter and not source.dtypes[slot.source].is_floating_point:
@@ -118,15 +124,15 @@ def _entry(slot: Slot, action: Action, why: str) -> Entry:
 
 
 def _trouble(slot: Slot, rule: Rule, kind: Literal["no source", "missing", "unfit"], text: str) -> _Row:
-    return _Row(slot, rule, _entry(slot, Action.FRESH, f"PROBLEM: {text}"), kind, text)
+    return _Row(slot, rule, _entry(slot, Action.FRESH, f"{PROBLEM} {text}"), kind, text)
 
 
 def _unused(rows: Sequence[_Row], source: SourceWeights) -> tuple[Unused, ...]:
     """Explain every source tensor that gives no value."""
     used = {row.entry.source for row in rows}
-    fate = {row.slot.source: row.entry.why for row in rows}
+    fate = {row.slot.source: "does not fit" if row.trouble else f"rule: {row.entry.why}" for row in rows}
     rest = [
-        Unused(source=key, shape=shape, why=f"rule: {fate[key]}" if key in fate else "no such tensor in the network")
+        Unused(source=key, shape=shape, why=fate.get(key, "no such tensor in the network"))
         for key, shape in source.shapes.items()
         if key not in used
     ]
@@ -134,7 +140,7 @@ def _unused(rows: Sequence[_Row], source: SourceWeights) -> tuple[Unused, ...]:
 
 
 def _problems(
-    rows: Sequence[_Row], rules: Sequence[Rule], source: SourceWeights | None, least: float
+    rows: Sequence[_Row], rules: Sequence[Rule], source: SourceWeights | None, least: float, net: Network
 ) -> tuple[str, ...]:
     found = _idle_rules(rows, rules)
     lacking = next((row for row in rows if row.trouble == "no source"), None)
@@ -146,14 +152,21 @@ def _problems(
     unfit = [row for row in rows if row.trouble == "unfit"]
     if unfit:
         shown = "; ".join(f"{row.slot.key}: {row.text}" for row in unfit[:3])
-        found.append(f'{_tensors(len(unfit))} not fit rule "{unfit[0].rule.why}". {shown}. Use another net or rule.')
+        found.append(f'{_tensors(len(unfit))} not fit rule "{unfit[0].rule.why}". {shown}. {_mend_unfit(source)}')
     if source is not None:
         found += _source_problems(rows, source, least)
+        found += [] if unfit or len(found) else _unplaced(rows, source, net)
     return tuple(found)
 
 
 def _tensors(count: int) -> str:
     return f"{count} tensor{' does' if count == 1 else 's do'}"
+
+
+def _mend_unfit(source: SourceWeights | None) -> str:
+    if source is None:
+        return "Use another network or rule."
+    return f'The weights belong to "{source.encoder_name}" in {source.card.dims}-D; use that network or another rule.'
 
 
 def _idle_rules(rows: Sequence[_Row], rules: Sequence[Rule]) -> list[str]:
@@ -171,7 +184,7 @@ def _idle_rules(rows: Sequence[_Row], rules: Sequence[Rule]) -> list[str]:
 
 
 def _source_problems(rows: Sequence[_Row], source: SourceWeights, least: float) -> list[str]:
-    """Missing tensors, too small a share, and tensors of the source without a place."""
+    """Missing tensors and too small a share."""
     found = []
     missing = [row for row in rows if row.trouble == "missing"]
     if missing:
@@ -185,8 +198,6 @@ def _source_problems(rows: Sequence[_Row], source: SourceWeights, least: float) 
             f'source "{source.card.name}" gives a value to {100 * got / total:.1f} % of the encoder numbers that the '
             f"rules ask of it; at least {100 * least:g} % expected."
         )
-    if asked and not missing:
-        found += _unplaced(rows, source)
     return found
 
 
@@ -207,7 +218,7 @@ def _missing(missing: Sequence[_Row], rows: Sequence[_Row], source: SourceWeight
     return f'{head} — rule "{first.rule.why}" {verb} it, the source has no such key. ' + " ".join(filter(None, hints))
 
 
-def _unplaced(rows: Sequence[_Row], source: SourceWeights) -> list[str]:
+def _unplaced(rows: Sequence[_Row], source: SourceWeights, net: Network) -> list[str]:
     """Source tensors that the network does not know: another depth, or a head that was not dropped."""
     known = {row.slot.source for row in rows}
     rest = [
@@ -215,13 +226,17 @@ def _unplaced(rows: Sequence[_Row], source: SourceWeights) -> list[str]:
         for key in source.shapes
         if key not in known and not key.startswith(_NEW_TASK) and source.dtypes[key].is_floating_point
     ]
-    if not rest:
+    if not rest or not any(row.entry.action in TAKES for row in rows):
         return []
-    return [
-        f'{len(rest)} tensors of source "{source.card.name}" have no place in the network. First: {rest[0]}. '
-        f'The weights belong to "{source.encoder_name}": a deeper network, or a head. '
-        f"If they are to be dropped, say so in the card's key map: {drop_line(rest)}."
-    ]
+    parts = [prefix for stage in net.shape.stages() for prefix in stage.prefixes]
+    inside = [key for key in rest if any(key.startswith(part + ".") for part in parts)]
+    hint = (
+        f'They lie in stages that it has: build it as "{source.encoder_name}", to which the weights belong.'
+        if inside
+        else f"If they are to be dropped, say so in the card's key map: {drop_line(rest, known)}."
+    )
+    head = f'{len(rest)} tensors of source "{source.card.name}" have no place in the network. First: {rest[0]}.'
+    return [f"{head} {hint}"]
 
 
 def _notes(net: Network, source: SourceWeights) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple, Self
 
 from pydantic import model_validator
@@ -49,7 +50,7 @@ class KeyMap(Config):
     def rename(self, name: str) -> str | None:
         """Return the new name, or None where the tensor is dropped on purpose."""
         for pattern, template in self.lines:
-            found = re.fullmatch(pattern, name)
+            found = _compiled(pattern).fullmatch(name)
             if found:
                 return None if template is None else found.expand(template)
         return name
@@ -77,10 +78,16 @@ class KeyMap(Config):
         return Mapped(kept, tuple(dropped))
 
 
+@lru_cache(maxsize=8192)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Compile once: cards of hundreds of lines overflow the cache of `re`."""
+    return re.compile(pattern)
+
+
 def _check_line(pattern: str, template: str | None) -> None:
     """Refuse a line that cannot be meant."""
     try:
-        compiled = re.compile(pattern)
+        compiled = _compiled(pattern)
     except re.error as error:
         msg = f'key map: "{pattern}" is not a regular expression: {error}'
         raise ValueError(msg) from error

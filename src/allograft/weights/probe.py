@@ -16,7 +16,7 @@ from allograft.core.config import Config
 from allograft.core.errors import PlanError
 from allograft.nets.network import Network
 from allograft.weights.apply import apply
-from allograft.weights.build import build_plan
+from allograft.weights.build import OWN, build_plan
 from allograft.weights.fingerprint import (
     TOLERANCE,
     Fingerprint,
@@ -116,12 +116,10 @@ def probe(
     """
     reference = load_reference(source, reference_encoder())
     theirs, ours = _inputs(net, source, size)
-    device = next(net.parameters()).device
     wanted = stage_features(reference, theirs)
-    found = stage_features(net.encoder, ours.to(device))
+    found = stage_features(net.encoder, ours.to(next(net.parameters()).device))
     rows = []
-    reasons = _reasons(plan, net, source)
-    for stage, reason in reasons.items():
+    for stage, reason in _reasons(plan, net, source).items():
         if stage not in wanted or stage not in found:
             continue
         gap = _difference(found[stage].cpu(), wanted[stage])
@@ -140,16 +138,11 @@ def _reasons(plan: TransferPlan, net: Network, source: SourceWeights) -> dict[st
     found = {}
     for stage in net.shape.stages():
         for entry in plan.entries:
-            # Fresh counters and tables are the network's own and judged through what they compute.
-            same = entry.action is Action.COPY or (entry.kind in {"buffer", "norm_stat"} and _counter(entry.target))
+            same = entry.action is Action.COPY or entry.why == OWN or entry.target.endswith("num_batches_tracked")
             if entry.stage == stage.name and not same and not reason:
                 reason = f"{entry.target}: {entry.action.value}"
         found[stage.name] = reason
     return found
-
-
-def _counter(target: str) -> bool:
-    return target.endswith("num_batches_tracked")
 
 
 def _inputs(net: Network, source: SourceWeights, size: tuple[int, ...]) -> tuple[Tensor, Tensor]:

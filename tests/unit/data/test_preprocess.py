@@ -109,7 +109,7 @@ def test_resize_in_3d_keeps_constants_and_means_and_equals_2d_on_depth_constant_
 
 
 def test_axes_must_fit_the_size() -> None:
-    with pytest.raises(DataError, match="3-D, preprocess.size has 2 axes"):
+    with pytest.raises(DataError, match=r"3-D, preprocess\.size has 2 axes"):
         prepare(synthetic(CT), Preprocess(size=(4, 4), intensity="standard"))
 
 

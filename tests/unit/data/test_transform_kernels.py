@@ -1,4 +1,4 @@
-"""Each kernel against a judge from outside: SciPy, MONAI, torchvision, NumPy."""
+"""Each kernel against a judge from outside: SciPy, scikit-image, torchvision, NumPy."""
 
 from __future__ import annotations
 

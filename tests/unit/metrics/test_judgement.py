@@ -24,7 +24,7 @@ def _arm(name: str, *, skill: float, n: int = 60, kind: str = "binary", seeds: i
 
 
 def test_a_case_metric_is_compared_over_unit_means() -> None:
-    arms = [_arm("good", skill=3.0, per_group=5), _arm("bad", skill=0.0, per_group=5)]
+    arms = [_arm("good", skill=1.0, per_group=5), _arm("bad", skill=0.0, per_group=5)]
     found = judge(Accuracy(), arms, unit="patient")
     (one,) = found.comparisons
     assert (one.test, one.n_units, one.verdict, one.a) == ("paired t", 12, "better", "good")
@@ -56,13 +56,13 @@ def test_auroc_of_single_runs_on_independent_cases_is_delongs() -> None:
 def test_auroc_never_uses_delong_where_cases_repeat_or_runs_do(
     monkeypatch: pytest.MonkeyPatch, n: int, per_group: int, seeds: int, test: str
 ) -> None:
-    monkeypatch.setattr("allograft.metrics.judgement.RESAMPLES", 150)
-    arms = [_arm("a", skill=2.0, n=n, per_group=per_group, seeds=seeds),
+    monkeypatch.setattr("allograft.metrics.judgement.RESAMPLES", 400)
+    arms = [_arm("a", skill=1.0, n=n, per_group=per_group, seeds=seeds),
             _arm("b", skill=0.0, n=n, per_group=per_group, seeds=seeds)]  # fmt: skip
     found = judge(Auroc(), arms, unit="patient")
     assert found.comparisons[0].test == test
     assert found.comparisons[0].verdict == "better"
-    assert found.estimates[0].ci.low < found.estimates[0].mean < found.estimates[0].ci.high + 1e-9
+    assert found.estimates[0].ci.low < found.estimates[0].mean < found.estimates[0].ci.high <= 1.0
 
 
 def test_few_units_never_get_a_verdict() -> None:
@@ -84,10 +84,19 @@ def test_all_pairs_are_corrected_together() -> None:
     assert all(one.raw_difference < 0 < one.difference for one in found.comparisons if one.verdict == "better")
 
 
-def test_the_same_predictions_are_equivalent_under_every_metric() -> None:
-    arms = [_arm("a", skill=1.0), _arm("b", skill=1.0)]
-    for metric in (Accuracy(), LogLoss(), Auroc()):
-        assert judge(metric, arms, unit="patient").comparisons[0].verdict == "equivalent"
+def test_the_same_predictions_are_equivalent_once_there_are_enough_units() -> None:
+    for n, verdict in ((60, "no detectable difference"), (200, "equivalent")):
+        arms = [_arm("a", skill=1.0, n=n), _arm("b", skill=1.0, n=n)]
+        for metric in (Accuracy(), LogLoss(), Auroc()):
+            assert judge(metric, arms, unit="patient").comparisons[0].verdict == verdict
+
+
+def test_a_perfect_arm_on_few_units_is_not_certain() -> None:
+    found = judge(Auroc(), [_arm("perfect", skill=50.0, n=24, per_group=2)], unit="patient").estimates[0]
+    assert found.mean == 1.0
+    assert found.ci.method == "no spread"
+    assert 0.7 < found.ci.low < 0.8
+    assert found.ci.high == 1.0
 
 
 def test_skipped_classes_and_units_without_targets_are_reported() -> None:

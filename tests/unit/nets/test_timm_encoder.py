@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from allograft.core.errors import ConfigError
+from allograft.nets.encoders import timm_encoder
 from allograft.nets.encoders.timm_encoder import TimmEncoder
 from allograft.nets.heads.linear import LinearHead
-from allograft.nets.network import Network
+from allograft.nets.network import Network, stage_of
 
 CLASSIFIER = {
     "tf_efficientnet_lite0": "classifier",
@@ -24,6 +25,7 @@ CLASSIFIER = {
     "swin_tiny_patch4_window7_224": "head.fc",  # channels last
     "regnetx_002": "head.fc",
     "vgg11": "head.fc",
+    "cait_xxs24_224": "head",  # groups given by a function
 }
 AVERAGED = {
     "tf_efficientnet_lite0",
@@ -33,7 +35,7 @@ AVERAGED = {
     "regnetx_002",
     "swin_tiny_patch4_window7_224",
 }
-CHEAP = [n for n in CLASSIFIER if n not in {"vgg11", "vit_tiny_r_s16_p8_224"}]
+CHEAP = [n for n in CLASSIFIER if n not in {"vgg11", "cait_xxs24_224", "vit_tiny_r_s16_p8_224"}]
 
 
 def randomise(module):
@@ -70,6 +72,8 @@ def test_own_pooling_is_appended_only_where_averaging_is_not_it(name):
         encoder = TimmEncoder(name)
     assert (encoder.strides[-1] == 0) == (name not in AVERAGED)
     assert all(s > 0 for s in encoder.strides[:-1])
+    stages = encoder.stages()
+    assert {stage_of(key, stages) for key in encoder.state_dict()} == {s.name for s in stages}
 
 
 @pytest.mark.parametrize(
@@ -87,6 +91,14 @@ def test_strides_and_stages(name, strides, stages):
         encoder = TimmEncoder(name)
     assert encoder.strides == strides
     assert [s.name for s in encoder.stages()] == stages
+
+
+def test_pooling_by_maximum_is_not_taken_for_averaging():
+    with torch.device("meta"):
+        mean, most = (timm.create_model("resnet18", num_classes=0, global_pool=p) for p in ("avg", "max"))
+        final = torch.empty(1, 512, 8, 8)
+    assert timm_encoder._averages(mean, final, "channels_first")
+    assert not timm_encoder._averages(most, final, "channels_first")
 
 
 def test_top_holds_the_final_convolution():
@@ -118,6 +130,8 @@ def test_drop_path_reaches_timm():
     [
         ("resnet19", {}, "Nearest: .*resnet18"),
         ("hf_hub:timm/resnet18", {}, "no such network"),
+        ("inception_v3", {}, "not the size divided by a stride"),
+        ("poolformer_s12", {}, "cannot give intermediate"),
         ("resnet18", {"dims": 3}, "dims 3"),
         ("resnet18", {"width": 0.5}, "width"),
         ("densenet121", {"drop_path": 0.1}, "no stochastic depth"),

@@ -53,9 +53,11 @@ def test_p_at_the_end_of_an_interval_is_its_level() -> None:
             assert found.p_value(null=end) == pytest.approx(1 - level, abs=0.003)
 
 
-def test_p_is_never_zero_and_grows_towards_the_estimate() -> None:
-    found = bootstrap_values(np.random.default_rng(3).normal(5, 1, size=60), resamples=999, seed=0)
-    assert found.p_value(null=0.0) == pytest.approx(2 / 1000)
+def test_p_beyond_the_draws_is_students_and_grows_towards_the_estimate() -> None:
+    values = np.random.default_rng(3).normal(5, 1, size=60)
+    found = bootstrap_values(values, resamples=999, seed=0)
+    assert found.p_value(null=0.0) == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    assert found.p_value(null=float(found.boot.min()) - 1e-9) <= 2 / 1000
     assert found.p_value(null=found.observed) > 0.8
 
 

@@ -29,6 +29,12 @@ def test_one_value_has_no_interval_and_nan_is_refused() -> None:
         mean_interval(np.array([1.0, np.nan, 2.0]))
 
 
+def test_equal_values_have_the_interval_of_a_full_proportion() -> None:
+    found = mean_interval(np.ones(15))
+    assert found.method == "no spread"
+    assert found.low == pytest.approx(stats.binomtest(15, 15).proportion_ci(method="exact").low)
+
+
 @pytest.mark.parametrize(("k", "n"), [(0, 5), (5, 5), (3, 7), (81, 263)])
 def test_wilson_equals_scipy(k: int, n: int) -> None:
     judge = stats.binomtest(k, n).proportion_ci(method="wilson")

@@ -78,12 +78,23 @@ def test_smaller_is_better_turns_the_difference_and_keeps_the_raw_one() -> None:
     assert found.sentence().startswith("y is better than x by 0.")
 
 
-def test_equal_arms_are_equivalent_and_a_constant_gap_is_judged_by_signs() -> None:
-    b = np.arange(6.0) / 10
-    assert compare_units(b, b, unit="patient", margin=0.02).verdict == "equivalent"
-    six = compare_units(b + 0.1, b, unit="patient", margin=0.02)
-    assert (six.test, six.p) == ("sign test", pytest.approx(2**-5))
+def test_units_that_all_agree_do_not_claim_certainty() -> None:
+    b = np.arange(12.0) / 20
+    same = compare_units(b, b, unit="patient", margin=0.02)
+    assert (same.difference, same.p, same.verdict) == (0.0, 1.0, "no detectable difference")
+    assert "every unit has the same difference" in same.sentence()
+    # Clopper-Pearson: 12 of 12 agree, so up to 22 % of patients may not (one-sided 95 %).
+    bound = stats.binomtest(12, 12).proportion_ci(0.90, method="exact").low
+    assert same.ci_equivalence == pytest.approx((bound - 1, 1 - bound))
+    many = np.zeros(200)
+    assert compare_units(many, many, unit="patient", margin=0.02).verdict == "equivalent"
+
+
+def test_a_constant_gap_is_judged_by_signs() -> None:
+    six = compare_units(np.ones(6), np.zeros(6), unit="patient", margin=0.02)
+    assert (six.test, six.verdict) == ("sign test", "better")
     assert six.p == pytest.approx(stats.binomtest(6, 6).pvalue)
+    assert compare_units(np.full(6, 0.1), np.zeros(6), unit="patient", margin=0.02).verdict != "better"
 
 
 def test_fewer_than_six_units_claim_nothing_however_large_the_difference() -> None:

@@ -10,7 +10,7 @@ from allograft.contracts import Budget, Optim
 from allograft.core.errors import ConfigError, DataError
 from allograft.objectives.supervised import Supervised
 from allograft.testing.tiny import tiny_net
-from allograft.testing.training import TinyStreams, tiny_batch, tiny_plan, tiny_task
+from allograft.testing.training import tiny_batch, tiny_plan, tiny_task
 from allograft.train.features import FeatureCache, cache_features, encoder_frozen, encoder_hash, feature_key
 from allograft.train.loop import fit
 from allograft.train.training import Training
@@ -131,4 +131,3 @@ def test_training_on_the_cache_equals_training_on_images(tmp_path):
         fit({"net": net}, Supervised().build({"net": net}, TASK), data, how)
     for name, value in nets[0].state_dict().items():
         torch.testing.assert_close(nets[1].state_dict()[name], value)
-    assert isinstance(TinyStreams(2, TASK, {"train": True}).at(0)["train"].image, torch.Tensor)

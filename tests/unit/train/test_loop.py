@@ -7,85 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from loop_material import FROZEN, Adversary, Scores, differing, noisy_net, run, streams, tensors, training
 from torch import nn
 
 import allograft
-from allograft.contracts import Budget, Criterion, Loss, Optim, Player
-from allograft.core.errors import ConfigError, NumericsError, ResumeError
-from allograft.nets.network import Head, Network
-from allograft.objectives.supervised import Supervised
-from allograft.testing.tiny import TinyEncoder, tiny_net
-from allograft.testing.training import TinyStreams, tiny_batch, tiny_plan, tiny_task
+from allograft.core.errors import ConfigError, NumericsError
+from allograft.testing.tiny import tiny_net
 from allograft.train.callbacks import ProgressCallback, RowLog
-from allograft.train.loop import fit
-from allograft.train.training import Training
-
-TASK = tiny_task()
-FROZEN = ((0, 0.0),)
-
-
-def streams(dims=2):
-    return TinyStreams(dims, TASK, {"train": True})
-
-
-def training(net, learns=None, *, steps=6, evals=2, patience=None, save_every=100, penalties=None, **optim):
-    return Training(
-        plans={"net": tiny_plan(net, learns)},
-        optim=Optim(**{"lr": 0.01, "weight_decay": 0.1, **optim}),
-        budget=Budget(steps=steps, evals=evals, patience=patience),
-        seed=0,
-        penalties=penalties or {},
-        save_every=save_every,
-    )
-
-
-def run(net, how, *, criterion=None, data=None, **rest):
-    nets = {"net": net}
-    return fit(nets, criterion or Supervised().build(nets, TASK), data or streams(), how, **rest)
-
-
-def tensors(net):
-    return {name: value.clone() for name, value in net.state_dict().items()}
-
-
-def differing(before, after):
-    return {name for name in before if not torch.equal(before[name], after[name])}
-
-
-class DropoutHead(Head):
-    """Noise in the network, which a resumed run must draw again."""
-
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(8, 3)
-
-    def forward(self, pooled, decoded):
-        return self.linear(nn.functional.dropout(pooled, 0.5, self.training))
-
-
-def noisy_net(dims=2):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return Network(TinyEncoder(dims), {"label": DropoutHead()})
-
-
-class Scores:
-    """A validation that returns given scores in turn, or one that depends on the weights."""
-
-    def __init__(self, scores=None):
-        self.scores, self.calls = list(scores or []), 0
-
-    def __call__(self, net):
-        self.calls += 1
-        if self.scores:
-            return {"score": self.scores[self.calls - 1]}
-        net.eval()  # a careless validation that leaves the mode behind
-        with torch.no_grad():
-            batch = tiny_batch(2, TASK, seed=99)
-            return {
-                "score": -float(nn.functional.cross_entropy(net(batch.image).logits["label"], batch.targets["label"]))
-            }
-
 
 # the only step
 
@@ -204,28 +132,6 @@ def test_penalty_is_added_to_the_loss():
 # players
 
 
-class Adversary(Criterion):
-    """The network lowers a number that its opponent raises."""
-
-    def __init__(self):
-        super().__init__()
-        self.knob = nn.Linear(8, 1)
-        self.register_buffer("calls", torch.zeros(()))
-
-    def players(self, nets):
-        return (
-            Player("net", [*nets["net"].parameters()]),
-            Player("knob", [*self.knob.parameters()], Optim(name="sgd", lr=0.1), 2),
-        )
-
-    def forward(self, nets, batch, at, player):
-        value = self.knob(nets["net"](batch["train"].image).pooled).mean()
-        return Loss(value if player == "net" else -value, {"value": value.detach()})
-
-    def after_step(self, nets, at):
-        self.calls += 1
-
-
 def test_players_move_in_turn_and_only_their_own():
     net, criterion = tiny_net(2, outputs=3), Adversary()
     before, knob = tensors(net), tensors(criterion.knob)
@@ -297,113 +203,6 @@ def test_non_finite_loss_names_step_parts_and_cases(tmp_path):
     assert ids[5] in str(caught.value)
     aside = json.loads((tmp_path / "not-finite-step-2.json").read_text())
     assert (aside["step"], aside["ids"]["train"]) == (2, list(ids))
-
-
-# resuming
-
-
-class KilledError(Exception):
-    pass
-
-
-class Dying:
-    def __init__(self, step):
-        self.step = step
-
-    def at(self, step):
-        if step == self.step:
-            raise KilledError
-        return streams().at(step)
-
-
-def two_players(kill=None, where=None):
-    net, criterion = noisy_net(), Adversary()
-    how = training(net, {"stage1": ((0, 0.0), (3, 1.0)), "stem": ((0, 0.5), (4, 0.0))}, steps=7, evals=3, save_every=1)
-    history = run(net, how, criterion=criterion, data=Dying(kill) if kill else None, where=where, validate=Scores())
-    return history, {**tensors(net), **tensors(criterion)}
-
-
-@pytest.mark.parametrize("kill", range(1, 7))
-def test_resumed_from_any_step_equals_uninterrupted(kill, tmp_path):
-    torch.manual_seed(0)
-    with torch.random.fork_rng():
-        history, whole = two_players()
-    torch.manual_seed(0)
-    with torch.random.fork_rng(), pytest.raises(KilledError):
-        two_players(kill, tmp_path)
-    torch.manual_seed(0)
-    with torch.random.fork_rng():
-        again, resumed = two_players(None, tmp_path)
-    assert again == history
-    assert not differing(whole, resumed)
-
-
-def test_resume_between_checkpoints_repeats_the_steps_since(tmp_path):
-    def go(data, where):
-        net = noisy_net()
-        history = run(net, training(net, steps=9, evals=2, save_every=4), data=data, where=where, validate=Scores())
-        return history, tensors(net)
-
-    history, whole = go(None, None)
-    with pytest.raises(KilledError):
-        go(Dying(7), tmp_path)
-    again, resumed = go(None, tmp_path)
-    assert again == history
-    assert not differing(whole, resumed)
-
-
-def test_a_finished_run_returns_at_once(tmp_path):
-    net, again = tiny_net(2, outputs=3), tiny_net(2, outputs=3)
-    history = run(net, training(net), where=tmp_path, validate=Scores([0.9, 0.1]))
-    assert run(again, training(again), where=tmp_path, data=Dying(0), validate=Scores([None])) == history
-    assert not differing(net.state_dict(), again.state_dict())
-
-
-def test_a_folder_of_another_training_is_refused(tmp_path):
-    net = tiny_net(2, outputs=3)
-    run(net, training(net), where=tmp_path)
-    with pytest.raises(ResumeError, match=r"optim.lr: there 0.01, now 0.5"):
-        run(net, training(net, lr=0.5), where=tmp_path)
-    with pytest.raises(ResumeError, match="plan net"):
-        run(net, training(net, {"stem": FROZEN}), where=tmp_path)
-
-
-def test_a_broken_checkpoint_is_an_error_not_a_fresh_start(tmp_path):
-    net = tiny_net(2, outputs=3)
-    run(net, training(net), where=tmp_path)
-    path = tmp_path / "checkpoint.safetensors"
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ResumeError, match="cannot be read"):
-        run(net, training(net), where=tmp_path)
-
-
-def test_only_the_best_weights_and_the_last_checkpoint_stay(tmp_path):
-    net = tiny_net(2, outputs=3)
-    (tmp_path / ".checkpoint.safetensors.half").write_bytes(b"left by a killed process")
-    run(net, training(net, steps=6, evals=3), where=tmp_path, validate=Scores([0.1, 0.9, 0.3]))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best-4.safetensors", "checkpoint.safetensors"]
-
-
-def test_the_callers_random_state_and_threads_are_left_alone():
-    net = noisy_net()
-    torch.manual_seed(5)
-    before, threads = torch.get_rng_state(), torch.get_num_threads()
-    run(net, training(net))
-    assert torch.equal(torch.get_rng_state(), before)
-    assert torch.get_num_threads() == threads
-    assert not torch.are_deterministic_algorithms_enabled()
-
-
-def test_the_seed_decides_the_noise():
-    def after(seed, state):
-        net = noisy_net()
-        torch.manual_seed(state)
-        how = training(net)
-        run(net, Training(plans=how.plans, optim=how.optim, budget=how.budget, seed=seed))
-        return tensors(net)
-
-    assert not differing(after(0, 1), after(0, 2))
-    assert differing(after(0, 1), after(1, 1))
 
 
 # watching

@@ -167,13 +167,32 @@ def test_a_deeper_source_is_refused_although_every_tensor_has_a_value() -> None:
     assert set(state) == set(source.shapes)
     plan = build_plan(shallow, source, rules(), start="full")
     assert "have no place in the network. First: layer1.2.conv1.weight" in plan.problems[0]
+    assert 'build it as "resnet34"' in plan.problems[0]
+    assert len(plan.problems) == 1
     assert build_plan(deep, source, rules(), start="full").problems == ()
+
+
+def test_shortcuts_of_another_type_are_refused_both_ways() -> None:
+    """MedicalNet's depths 18 and 34 have shortcuts without weights; other files have them."""
+    without = Network(ResNet(18, "medicalnet", dims=3, width=0.125), {})
+    having = Network(ResNet(18, "torchvision", dims=3, width=0.125), {})
+    spec = _spec().model_copy(update={"size": (16, 16, 16)})
+    a, b = SourceWeights.of(without, "a", spec, "medicalnet18"), SourceWeights.of(having, "b", spec, "resnet18")
+    assert "First: encoder.layer2.0.downsample.0.weight" in build_plan(having, a, rules(), start="full").problems[0]
+    assert "First: layer2.0.downsample.0.weight" in build_plan(without, b, rules(), start="full").problems[0]
+    assert build_plan(having, b, rules(), start="full").problems == ()
+
+
+def test_a_bias_that_the_source_does_not_have_is_a_problem_and_never_random(tmp_path: Path) -> None:
+    source = tiny_source(tmp_path, trained_net(2, bias=False))
+    plan = build_plan(tiny_net(3), source, rules(), start="full")
+    assert "3 tensors have no value. First: encoder.stem.conv.bias" in plan.problems[0]
 
 
 def test_a_head_that_was_kept_is_refused_with_the_line_that_drops_it(tmp_path: Path) -> None:
     source = renamed(trained_net(2), tmp_path, lambda s: {**s, "fc.weight": torch.ones(5, 8)})
     plan = build_plan(tiny_net(2), source, rules(), start="full")
-    assert r'("fc\..+", null)' in plan.problems[0]
+    assert r"""key map: ("fc\..+", null).""" in plan.problems[0]
 
 
 def test_unused_tensors_carry_the_rule_that_left_them(tmp_path: Path) -> None:

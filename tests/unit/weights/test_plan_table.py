@@ -28,23 +28,21 @@ def test_golden_stage_table(tmp_path: Path) -> None:
     assert lines[0].endswith("start: x   source: tiny")
     assert lines[1] == "source: a tiny network (own; sha256 not known)"
     assert lines[3:] == [
-        "stage       value    learns  tensors  numbers  why",
-        "stem        inflate  x1            1    1 500  rest; 2-D kernel to 3-D by average",
-        "stem        copy     x1            6       21  rest",
-        "stage1      inflate  x1            1      648  rest; 2-D kernel to 3-D by average",
-        "stage1      copy     x1            6       31  rest",
-        "stage2      inflate  x1            1    1 296  rest; 2-D kernel to 3-D by average",
-        "stage2      copy     x1            6       41  rest",
-        "head.label  fresh    x1            2       18  new task",
+        "stage         value    learns  tensors  numbers  why",
+        "stem..stage2  inflate  x1            3    3 444  rest; 2-D kernel to 3-D by average",
+        "stem..stage2  copy     x1           18       93  rest",
+        "head.label    fresh    x1            2       18  new task",
         "unused    none",
         "coverage  2.6 % copied · 96.9 % adapted · 0.5 % fresh · 0 % frozen    problems: none",
     ]
 
 
-def test_neighbouring_stages_alike_are_one_line(tmp_path: Path) -> None:
-    text = table(plan(tmp_path, dims=2))
-    assert "stem..stage2  copy    x1           21    1 000  rest" in text
-    assert stage_rows(plan(tmp_path, dims=2))[0]["stage"] == "stem"
+def test_stages_of_unlike_fate_are_not_merged(tmp_path: Path) -> None:
+    lines = table(plan(tmp_path, Action.SAMPLE)).splitlines()
+    assert "stem            sample  x1            4    1 512  rest; variance / 5 (fan-in)" in lines
+    assert "stage1..stage2  sample  x1            8    1 986  rest; variance / 3 (fan-in)" in lines
+    assert any("never sampled): layer1.*, layer2.*, stem.*" in line for line in lines)
+    assert [row["stage"] for row in stage_rows(plan(tmp_path, dims=2))] == ["stem", "stage1", "stage2", "head.label"]
 
 
 def test_rows_sum_to_the_network(tmp_path: Path) -> None:
@@ -53,12 +51,6 @@ def test_rows_sum_to_the_network(tmp_path: Path) -> None:
     assert sum(row["tensors"] for row in rows) == len(made.entries)
     assert sum(row["numbers"] for row in rows) == sum(entry.numbers for entry in made.entries)
     assert set(rows[0]) == {"stage", "value", "learns", "tensors", "numbers", "why"}
-
-
-def test_sampling_tells_by_how_much_the_variance_was_divided(tmp_path: Path) -> None:
-    text = table(plan(tmp_path, Action.SAMPLE))
-    assert "variance / 3 to 5 (fan-in)" in text
-    assert "unused    9 tensors (rule: statistics and buffers are never sampled): layer1.*, layer2.*, stem.*" in text
 
 
 def test_tensor_table_has_a_line_per_tensor_with_its_numbers(tmp_path: Path) -> None:
@@ -87,6 +79,7 @@ def test_problems_are_shown_and_no_share_is_rounded_to_all_or_nothing(tmp_path: 
     assert "100 % fresh" in text
     assert "problems: 2" in text
     assert "  problem: 18 tensors have no value." in text
+    assert "PROBLEM: no value" in text
     some = plan(tmp_path, dims=2)
     big = some.entries[0].model_copy(update={"shape": (10_000_000,)})
     line = coverage_line(some.model_copy(update={"entries": (big, *some.entries[1:])}))

@@ -79,7 +79,7 @@ def _fresh_statistics(state: dict[str, torch.Tensor]) -> None:
 def _averaged(state: dict[str, torch.Tensor]) -> None:
     for value in state.values():
         if value.is_floating_point():
-            value *= 1.02
+            value.mul_(1.02)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -225,3 +225,20 @@ def test_the_probe_input_is_asymmetric_in_channels_and_axes() -> None:
     rows, columns = x.mean((0, 1, 3)), x.mean((0, 1, 2))
     assert float((rows - columns).abs().max()) > 0.1
     assert float(x.abs().max()) < 2.5
+
+
+def test_timm_lite0_with_tensorflow_padding_is_told_from_the_plain_one() -> None:
+    """All names and shapes fit; only the padding differs. Values are random, so nothing is downloaded."""
+    timm_encoder = pytest.importorskip("allograft.nets.encoders.timm_encoder")
+    theirs = Network(timm_encoder.TimmEncoder("tf_efficientnet_lite0"), {}).eval()
+    source = SourceWeights.of(theirs, "lite0", InputSpec(), "timm:tf_efficientnet_lite0")
+
+    def plain() -> nn.Module:
+        encoder: nn.Module = timm_encoder.TimmEncoder("efficientnet_lite0")
+        return encoder
+
+    net = Network(plain(), {})
+    plan = moved(net, source)
+    assert plan.coverage().copied == 1
+    with pytest.raises(PlanError, match=r"does not compute what the card's fingerprint says. First in stem"):
+        probe(plan, net, source, plain)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import struct
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -121,19 +125,42 @@ def read_tiff(path: Path, *, dims: int | None = None) -> Image:
     import tifffile
 
     try:
-        with tifffile.TiffFile(path) as file:
+        with _complaints("tifffile") as complaints, tifffile.TiffFile(path) as file:
             series = file.series[0]
             axes, shape, meaning = series.axes, series.shape, int(getattr(file.pages[0], "photometric", 1))
             array = None if int(np.prod(shape, dtype=np.int64)) > MAX_VALUES else series.asarray()
     except Exception as error:  # tifffile raises its decoders' own kinds
         msg = f"{path}: cannot be decoded, it is damaged, cut short or compressed in an unknown way ({error})."
         raise DataError(msg) from error
+    if complaints:
+        msg = f"{path}: is damaged or cut short ({complaints[0]}). Copy it again or leave it out."
+        raise DataError(msg)
     if array is None:
         raise too_large(path, shape)
     if meaning == tifffile.PHOTOMETRIC.PALETTE:
         return read_raster(path)
     dark_is_high = meaning == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind == "u"
     return _arrange_tiff(np.invert(array) if dark_is_high else array, axes, path, dims)
+
+
+@contextmanager
+def _complaints(name: str) -> Iterator[list[str]]:
+    """Collect what a library only logs: tifffile drops the pages behind a cut and returns the rest."""
+    found: list[str] = []
+    thread = threading.get_ident()
+
+    def keep(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.ERROR and record.thread == thread:
+            found.append(record.getMessage())
+            return False
+        return True
+
+    logger = logging.getLogger(name)
+    logger.addFilter(keep)
+    try:
+        yield found
+    finally:
+        logger.removeFilter(keep)
 
 
 def _arrange_tiff(array: npt.NDArray[Any], axes: str, path: Path, dims: int | None) -> Image:

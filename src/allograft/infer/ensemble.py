@@ -1,0 +1,153 @@
+"""Predictor: one network or several, each at its own temperature, probabilities averaged.
+
+Idea      Networks that were trained on other folds or from other seeds err in different places; the
+          mean of their honest probabilities is better than any one of them, and nobody has to choose
+          the one that was luckiest on test.
+Paper     Lakshminarayanan, Pritzel, Blundell. NeurIPS 2017. arXiv:1612.01474
+Formula   p(y | x) = 1/M sum_m softmax(z_m(x) / T_m), T_m fitted on the validation cases of m
+Differs   Members also differ in their training folds, not only in their seeds.
+Checked   tests/unit/infer/test_ensemble.py: the mean by hand; one member is that network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from allograft.core.errors import DataError
+from allograft.core.task import Task
+from allograft.data.case import Batch
+from allograft.data.preprocess import Preprocess
+from allograft.functional.probabilities import probabilities
+from allograft.infer.bundle import Bundle, load_bundle, own_device
+from allograft.infer.forward import predict
+from allograft.nets.build import EncoderFactory
+from allograft.nets.network import Network
+
+__all__ = ["Member", "Predictor", "open_bundles"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network with what it expects."""
+
+    net: Network
+    bundle: Bundle
+
+    def probabilities(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Return (B, L) probabilities at the network's temperature.
+
+        Args:
+            images: (B, C, *S), prepared.
+
+        Raises:
+            NumericsError: an output is not finite.
+        """
+        bundle = self.bundle
+        ids = tuple(str(i) for i in range(len(images)))
+        batch = Batch(image=bundle.normalise(torch.from_numpy(images)), ids=ids)
+        precision = "bf16-mixed" if bundle.precision == "bf16-mixed" else "32-true"
+        found = predict(self.net, [batch], bundle.task, groups=dict(zip(ids, ids, strict=True)), precision=precision)
+        scaled = torch.from_numpy(found.logits).double() / bundle.temperature
+        out: npt.NDArray[np.float64] = probabilities(scaled, bundle.task.kind).numpy()
+        return out
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """What gives predictions for new images.
+
+    Args:
+        members: at least one; all with the same task and the same preparation of images.
+
+    Raises:
+        DataError: no members, or they differ in task, channels, size or preparation.
+    """
+
+    members: tuple[Member, ...]
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            msg = "a predictor needs at least one network."
+            raise DataError(msg)
+        for member in self.members[1:]:
+            for field in ("task", "in_channels", "preprocess", "size"):
+                one, other = getattr(self.first, field), getattr(member.bundle, field)
+                if one != other:
+                    msg = (
+                        f"the networks of runs {self.first.run} and {member.bundle.run} differ in {field}: {one} and "
+                        f"{other}. Only networks of one recipe on one data set can be averaged."
+                    )
+                    raise DataError(msg)
+
+    @property
+    def first(self) -> Bundle:
+        """The first network's bundle: what all have in common."""
+        return self.members[0].bundle
+
+    @property
+    def task(self) -> Task:
+        """What is predicted."""
+        return self.first.task
+
+    @property
+    def dims(self) -> int:
+        """2 or 3."""
+        return self.first.net.dims
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """What is done to an image first."""
+        return self.first.preprocess
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, *S) of a prepared image."""
+        return (self.first.in_channels, *self.first.size)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Licences and notes that must reach whoever uses the predictions."""
+        bundles = [member.bundle for member in self.members]
+        licences = [f"made from {text}" for bundle in bundles for text in bundle.licences]
+        return tuple(dict.fromkeys((*licences, *(note for bundle in bundles for note in bundle.notes))))
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def probabilities(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Return (B, L): the members' probabilities, averaged.
+
+        Args:
+            images: (B, C, *S), prepared.
+
+        Raises:
+            DataError: the images have another shape than the networks were trained on.
+        """
+        if images.shape[1:] != self.shape:
+            msg = f"images have shape {images.shape[1:]}, the networks take {self.shape} (channels, *size)."
+            raise DataError(msg)
+        found = [member.probabilities(images) for member in self.members]
+        return np.asarray(np.mean(found, axis=0), dtype=np.float64)
+
+
+def open_bundles(folders: Sequence[Path], encoders: Callable[[str], EncoderFactory]) -> Predictor:
+    """Open the bundles in `folders` as one predictor, on CUDA where there is one.
+
+    Args:
+        folders: of bundles.
+        encoders: the catalog's `encoder_factory`.
+
+    Raises:
+        DataError: a bundle is damaged, or they do not belong together.
+    """
+    members = []
+    for folder in folders:
+        net, bundle = load_bundle(folder, encoders)
+        members.append(Member(net.to(own_device()), bundle))
+    return Predictor(tuple(members))

@@ -1,0 +1,48 @@
+"""Export: a source as a folder of two files, card and tensors; "run:DIR" is opened the same way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from safetensors.torch import save_file
+
+from allograft.core.atomic import folder_aside
+from allograft.core.errors import PlanError
+from allograft.weights.card import read_card
+from allograft.weights.source import SourceWeights, file_sha256
+
+__all__ = ["CARD", "TENSORS", "open_folder", "save_folder"]
+
+CARD = "card.yaml"
+TENSORS = "weights.safetensors"
+
+
+def save_folder(source: SourceWeights, folder: Path) -> SourceWeights:
+    """Write a source's mapped tensors and its card, with the file's hash, and return it opened from there.
+
+    The new card needs no key map and no container. A folder that exists is kept as it is.
+
+    Raises:
+        PlanError: a tensor is not finite, or the folder exists and holds something else.
+    """
+    with folder_aside(folder) as aside:
+        save_file({key: source[key].contiguous() for key in source}, aside / TENSORS)
+        changes = {"sha256": file_sha256(aside / TENSORS), "key_map": (), "container": "", "origin": f"run:{folder}"}
+        card = source.card.model_copy(update=changes)
+        (aside / CARD).write_text(yaml.safe_dump(card.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    saved = open_folder(folder)
+    if saved.card != card:
+        msg = f"{folder} exists and holds other weights ({saved.card.name}). Choose another folder."
+        raise PlanError(msg)
+    return saved
+
+
+def open_folder(folder: Path) -> SourceWeights:
+    """Open what `save_folder` wrote; its hash is checked.
+
+    Raises:
+        ConfigError: the card cannot be read.
+        PlanError: the tensors are not the card's.
+    """
+    return SourceWeights.open(read_card(folder / CARD), folder / TENSORS)
