@@ -26,9 +26,10 @@ check: .venv/.installed-test  ## style, types, import rules and house rules: sec
 	$(BIN)/codespell src tests docs README.md CONTRIBUTING.md CHANGELOG.md
 	$(BIN)/pytest -q tests/architecture
 
-docs: .venv/.installed-docs  ## the site, with generated method pages, into site/
+docs: .venv/.installed-docs  ## the site, with generated method pages and study reference, into site/
 	$(BIN)/python docs/make_methods.py
-	$(BIN)/mkdocs build --strict
+	$(BIN)/python docs/make_study_reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/.installed-test  ## benchmarks; each writes its table into docs/
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -66,7 +66,7 @@ def write(out: Path) -> list[Path]:
         path.write_text(page(kind, name, method), encoding="utf-8")
         files.append(path)
         title = first_line(importlib.import_module(method.__module__).__doc__)
-        index.append(f"| [`{name}`]({kind}/{name}.md) | {_cell(title)} | {_cell(method.paper.short())} |")
+        index.append(f"| [`{name}`]({kind}/{name}.md) | {cell(title)} | {cell(method.paper.short())} |")
     (out / "index.md").write_text("\n".join(index) + "\n", encoding="utf-8")
     return files
 
@@ -88,15 +88,15 @@ def _settings(method: type[Any]) -> list[str]:
     fields: Mapping[str, Any] = getattr(method, "model_fields", {})
     if not fields:
         return ["None.", ""]
-    said = _arguments(inspect.getdoc(method) or "")
+    said = arguments(inspect.getdoc(method) or "")
     rows = ["| Setting | Type | Default | Meaning |", "|---|---|---|---|"]
     for name, field in fields.items():
         default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)!r}`"
-        rows.append(f"| `{name}` | `{_cell(_type(field.annotation))}` | {default} | {_cell(said.get(name, ''))} |")
+        rows.append(f"| `{name}` | `{cell(_type(field.annotation))}` | {default} | {cell(said.get(name, ''))} |")
     return [*rows, ""]
 
 
-def _arguments(doc: str) -> dict[str, str]:
+def arguments(doc: str) -> dict[str, str]:
     """Return what the section Args of a docstring says of each argument."""
     found: dict[str, str] = {}
     name = ""
@@ -122,7 +122,7 @@ def _type(annotation: object) -> str:
     return text.replace("typing.", "").replace("collections.abc.", "")
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Return text that does not end a table's cell."""
     return text.replace("|", "\\|").replace("\n", " ")
 

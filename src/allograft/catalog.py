@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from pydantic import ValidationError
+
 from allograft.contracts import Method, Objective, Procedure, Start, Tuning
-from allograft.core.config import Config
+from allograft.core.config import Config, config_error
 from allograft.core.errors import ConfigError, did_you_mean
 from allograft.datasets.dataset import Dataset
 from allograft.datasets.skin_histology import SkinHistology
@@ -80,6 +82,7 @@ DEPTHS = (10, 18, 34, 50, 101, 152, 200)
 
 ENCODERS: dict[str, EncoderFactory] = {
     **{f"resnet{depth}": partial(ResNet, depth) for depth in DEPTHS},
+    **{f"resnet{depth}_slim": partial(ResNet, depth, slim=True) for depth in DEPTHS},
     **{f"resnet{depth}_small": partial(ResNet, depth, "small") for depth in DEPTHS},
     **{f"medicalnet{depth}": partial(ResNet, depth, "medicalnet") for depth in DEPTHS},
     **{name: partial(CBR, form) for name, form in CBR_FORMS.items()},
@@ -127,7 +130,10 @@ def resolve(kind: str, value: object) -> Any:
     if found is None:
         msg = f'no {kind} "{name}". {did_you_mean(name, known)}'
         raise ValueError(msg)
-    return found(**settings)
+    try:
+        return found(**settings)
+    except ValidationError as error:
+        raise ValueError(str(config_error(error, where=f'{kind} "{name}"', model=found))) from error
 
 
 def _name_and_settings(kind: str, value: object) -> tuple[str, dict[str, Any]]:
@@ -154,7 +160,11 @@ def _plugin(kind: str, name: str) -> type[Any] | None:
     if module not in _PLUGINS:
         msg = f'{kind} "{name}" is code outside allograft. To allow it run with --plugin {module}'
         raise ValueError(msg)
-    return getattr(importlib.import_module(module), cls, None)
+    try:
+        return getattr(importlib.import_module(module), cls, None)
+    except ImportError as error:
+        msg = f'{kind} "{name}": the module cannot be imported ({error}). Check its name and the Python path.'
+        raise ValueError(msg) from error
 
 
 def spell(method: Any) -> dict[str, Any]:

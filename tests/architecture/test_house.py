@@ -25,7 +25,9 @@ FILE_LINES, FUNCTION_LINES, METHOD_FILE_LINES = 300, 40, 170
 FORBIDDEN = {"utils", "util", "helpers", "helper", "common", "misc", "base"}
 HOMES = {
     "ray": ("study/executors/ray",),
-    "pydicom": ("data/io/dicom",),
+    "pydicom": ("data/io/dicom", "infer/write_seg"),
+    "highdicom": ("infer/write_seg",),
+    "SimpleITK": ("data/io/sitk",),
     "nibabel": ("data/io/nifti",),
     "timm": ("nets/encoders/timm_encoder",),
     "jinja2": ("report/",),

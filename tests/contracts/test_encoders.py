@@ -20,6 +20,7 @@ OURS = {
     "tiny": tiny_encoder,
     "resnet10": partial(ResNet, 10),
     "resnet50": partial(ResNet, 50),
+    "resnet18_slim": partial(ResNet, 18, slim=True),
     "resnet18_small": partial(ResNet, 18, "small"),
     "medicalnet18": partial(ResNet, 18, "medicalnet"),
     "medicalnet50": partial(ResNet, 50, "medicalnet"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -31,9 +32,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (demo, audit, init, plan, study, report, compare):
-    app.command()(command)
-for command in (predict, evaluate, methods):
+COMMANDS: tuple[Callable[..., None], ...] = (
+    demo,
+    audit,
+    init,
+    plan,
+    study,
+    report,
+    compare,
+    predict,
+    evaluate,
+    methods,
+)
+for command in COMMANDS:
     app.command()(command)
 app.add_typer(weights, name="weights")
 app.add_typer(datasets, name="datasets")

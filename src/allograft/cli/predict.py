@@ -32,9 +32,7 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predict new images; exits 1 where some could not be used (each is a row with its error)."""
-    if form != "csv":
-        msg = f'--format "{form}": expected csv.'
-        raise ConfigError(msg)
+    _require_csv(form)
     from allograft import catalog
     from allograft.core.private import site_salt
     from allograft.infer.ensemble import open_bundles
@@ -48,8 +46,8 @@ def predict(
     predictor = open_bundles(chosen.bundles, catalog.encoder_factory)
     items = find_inputs(inputs, dims=predictor.dims, manifest=manifest_spec(image=image))
     with progress("images", quiet=as_json) as tick:
-        on_image = lambda done: tick(done, len(items))  # noqa: E731 - a name for what the bar shows
-        found = list(predict_prepared(predictor, decode(items, predictor), on_image=on_image))
+        images = decode(items, predictor)
+        found = list(predict_prepared(predictor, images, on_image=lambda done: tick(done, len(items))))
     rows = prediction_rows(found, predictor.task, len(predictor), salt=site_salt() if hide_ids else None)
     about = _about(chosen, predictor)
     path = write_predictions(out_dir, rows, about)
@@ -60,6 +58,12 @@ def predict(
         _show(chosen, predictor, path, failed)
     if failed:
         raise typer.Exit(1)
+
+
+def _require_csv(form: str) -> None:
+    if form != "csv":
+        msg = f'--format "{form}": expected csv.'
+        raise ConfigError(msg)
 
 
 def _about(chosen: Chosen, predictor: Predictor) -> dict[str, Any]:

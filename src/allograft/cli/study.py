@@ -14,7 +14,10 @@ from allograft.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from allograft.study.execute import Executor
+    from allograft.study.grid import Study
     from allograft.study.outcome import Done, Failed, Waiting
+    from allograft.study.prepared import Launch
+    from allograft.study.summary import Summary
 
 __all__ = ["seconds_of", "study"]
 
@@ -32,22 +35,38 @@ def study(
     """Train every recipe on the same folds with paired seeds; run again to continue."""
     from allograft import catalog
     from allograft.report.write import write_report
-    from allograft.study.conduct import conduct
     from allograft.study.grid import read_study
     from allograft.study.prepared import Launch, processors
 
     for module in plugin or []:
         catalog.allow_plugin(module)
-    seconds = seconds_of(budget) if budget else None
-    found = read_study(file)
-    where = _executor(executor, workers, address)
     launch = Launch(
         base=file.resolve().parent,
         workers=workers or processors(),
         plugins=tuple(plugin or ()),
         commands=(f"allograft study {file} --out {out_dir}",),
     )
-    with progress(found.study, quiet=as_json) as tick:
+    seconds = seconds_of(budget) if budget else None
+    where = _executor(executor, workers, address)
+    summary = _watched(read_study(file), out_dir, launch, where, seconds, quiet=as_json)
+    page = write_report(summary, out_dir / "report.html")
+    if as_json:
+        emit_json({**as_data(summary), "report": str(page), "results": str(out_dir / "results.parquet")})
+    else:
+        show(summary)
+        out.print(f"report: {page}", markup=False)
+    if summary.failures:
+        err.print(f"{len(summary.failures)} runs failed; they are listed in the report and tried again next time.")
+        raise typer.Exit(1)
+
+
+def _watched(
+    found: Study, out_dir: Path, launch: Launch, executor: Executor | None, seconds: float | None, *, quiet: bool
+) -> Summary:
+    """Conduct the study with one bar: first the images, then the runs."""
+    from allograft.study.conduct import conduct
+
+    with progress(found.study, quiet=quiet) as tick:
         done = [0]
 
         def on_outcome(outcome: Done | Failed | Waiting, total: int) -> None:
@@ -55,23 +74,12 @@ def study(
             key = outcome.key
             tick(done[0], total, f"{key.recipe} fold {key.fold} seed {key.seed} {outcome.kind}")
 
-        summary = conduct(
-            found,
-            out_dir,
-            launch=launch,
-            executor=where,
-            seconds=seconds,
-            on_outcome=on_outcome,
+        def on_image(seen: int, total: int) -> None:
+            tick(seen, total, "images looked at")
+
+        return conduct(
+            found, out_dir, launch=launch, executor=executor, seconds=seconds, on_outcome=on_outcome, on_image=on_image
         )
-    page, results = write_report(summary, out_dir / "report.html"), out_dir / "results.parquet"
-    if as_json:
-        emit_json({**as_data(summary), "report": str(page), "results": str(results)})
-    else:
-        show(summary)
-        out.print(f"report: {page}", markup=False)
-    if summary.failures:
-        err.print(f"{len(summary.failures)} runs failed; they are listed in the report and tried again next time.")
-        raise typer.Exit(1)
 
 
 def seconds_of(text: str) -> float:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -35,7 +34,7 @@ class Config(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise config_error(error, where=where, known=cls.model_fields) from error
+            raise config_error(error, where=where, model=cls) from error
 
 
 def canonical_json(value: object) -> str:
@@ -59,14 +58,22 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(msg) from error
 
 
-def config_error(error: ValidationError, *, where: str, known: Iterable[str] = ()) -> ConfigError:
-    """Turn pydantic's error into ours: file and field, what was expected, the nearest known name."""
-    lines = []
-    for item in error.errors(include_url=False):
+def config_error(error: ValidationError, *, where: str, model: type[BaseModel] | None = None) -> ConfigError:
+    """Turn pydantic's error into ours: file and field, what was expected, the nearest known name.
+
+    Args:
+        error: what pydantic found.
+        where: file or place, for the reader.
+        model: what was validated, so that unknown fields can be answered with known ones.
+    """
+    lines, found = [], error.errors(include_url=False)
+    for item in found:
+        if item["type"] == "too_short" and any(_inside(other["loc"], item["loc"]) for other in found):
+            continue  # pydantic counts only sound items; what is wrong with the others is said
         field = _field_path(item["loc"])
         if item["type"] == "extra_forbidden":
             name = str(item["loc"][-1])
-            names = list(known) if len(item["loc"]) == 1 else []
+            names = _fields_at(model, item["loc"][:-1])
             hint = did_you_mean(name, names) if names else "Remove it or correct its name."
             lines.append(f'{where}, {field}: unknown field "{name}". {hint}')
         elif item["type"] == "missing":
@@ -76,6 +83,25 @@ def config_error(error: ValidationError, *, where: str, known: Iterable[str] = (
             got = got if len(got) <= 80 else got[:77] + "..."
             lines.append(f"{where}, {field}: {item['msg'].removeprefix('Value error, ')} (got {got}).")
     return ConfigError("\n".join(lines))
+
+
+def _inside(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
+
+
+def _fields_at(model: type[BaseModel] | None, loc: tuple[int | str, ...]) -> list[str]:
+    """Return the names of the fields at a location inside `model`, none where that is not clear."""
+    for part in loc:
+        if model is not None and isinstance(part, str):
+            model = _model_in(model.model_fields[part].annotation) if part in model.model_fields else None
+    return [] if model is None else list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the first model inside an annotation like `tuple[Recipe, ...]` or `Augment | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for found in map(_model_in, get_args(annotation)) if found is not None), None)
 
 
 def _field_path(loc: tuple[int | str, ...]) -> str:

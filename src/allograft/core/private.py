@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from allograft.core.atomic import write_text
 
-__all__ = ["home", "pseudonym", "site_salt"]
+__all__ = ["hide", "home", "pseudonym", "site_salt"]
 
 
 def home() -> Path:
@@ -25,6 +27,19 @@ def site_salt() -> str:
         write_text(path, secrets.token_hex(16))
         path.chmod(0o600)
     return path.read_text(encoding="utf-8").strip()
+
+
+def hide(text: str, names: Mapping[str, str]) -> str:
+    """Return `text` with every id in it replaced by its pseudonym.
+
+    Args:
+        text: a message.
+        names: pseudonym by id; ids are replaced as whole words, the longest first.
+    """
+    found = sorted((name for name in names if name in text), key=len, reverse=True)
+    for name in found:
+        text = re.sub(rf"(?<![\w.]){re.escape(name)}(?!\w)", names[name], text)
+    return text
 
 
 def pseudonym(name: str, salt: str) -> str:

@@ -20,15 +20,20 @@ class ImageRef(NamedTuple):
         path: the file, or the folder of a DICOM series.
         key: name of the array inside an .npz file.
         row: row of the array (first axis), None for the whole file.
+        classes: of a mask, what counts in it and the class index that it means: the pixel's value
+            ("255"), the segment's or structure's name, or the name of a file in a folder of masks.
+            Empty where values are class indices.
     """
 
     path: Path
     key: str = ""
     row: int | None = None
+    classes: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
         row = "" if self.row is None else f"[{self.row}]"
-        return f"{self.path}{':' + self.key if self.key else ''}{row}"
+        meaning = ", ".join(f"{name}={index}" for name, index in self.classes)
+        return f"{self.path}{':' + self.key if self.key else ''}{row}{f' ({meaning})' if meaning else ''}"
 
 
 Target = int | float | tuple[int, ...] | ImageRef

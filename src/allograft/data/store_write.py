@@ -16,7 +16,8 @@ import numpy.typing as npt
 from allograft.core.errors import DataError
 from allograft.data.case import Case, ImageRef
 from allograft.data.cohort import Cohort
-from allograft.data.io.image import read_channels, read_image
+from allograft.data.io.image import read_channels
+from allograft.data.io.mask import read_mask
 from allograft.data.preprocess import Preprocess, prepare, prepare_mask
 
 __all__ = ["IMAGES", "Written", "checksum", "mask_file", "mask_heads", "repair_rows", "write_arrays"]
@@ -119,7 +120,7 @@ def _decode_mask(case: Case, head: str, preprocess: Preprocess, *, expect: tuple
     if not isinstance(target, ImageRef):
         return np.zeros(expect, np.int16)
     try:
-        mask = prepare_mask(read_image(target, dims=len(expect)), preprocess)
+        mask = prepare_mask(read_mask(target, onto=case.image[0], dims=len(expect)), preprocess)
     except DataError as error:
         msg = f"case {case.id!r}, mask {head!r} ({target}): {error}"
         raise DataError(msg) from error

@@ -64,7 +64,8 @@ def save_bundle(folder: Path, bundle: Bundle, net: Network, card: SourceWeights)
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}, folder / "model.safetensors")
     write_text(folder / "bundle.json", bundle.model_dump_json(indent=1))
-    write_text(folder / "card.yaml", yaml.safe_dump(card.card.model_dump(mode="json"), sort_keys=False))
+    written = card.card.model_copy(update={"key_map": ((r"encoder\.(.+)", r"\1"),)})
+    write_text(folder / "card.yaml", yaml.safe_dump(written.model_dump(mode="json"), sort_keys=False))
 
 
 def load_bundle(folder: Path, encoders: Callable[[str], EncoderFactory]) -> tuple[Network, Bundle]:

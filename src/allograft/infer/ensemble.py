@@ -6,7 +6,7 @@ Idea      Networks that were trained on other folds or from other seeds err in d
 Paper     Lakshminarayanan, Pritzel, Blundell. NeurIPS 2017. arXiv:1612.01474
 Formula   p(y | x) = 1/M sum_m softmax(z_m(x) / T_m), T_m fitted on the validation cases of m
 Differs   Members also differ in their training folds, not only in their seeds.
-Checked   tests/unit/infer/test_ensemble.py: the mean by hand; one member is that network.
+Checked   tests/unit/cli/test_cli_predict.py: the mean by hand; one member is that network.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,7 @@ class Member:
         bundle = self.bundle
         ids = tuple(str(i) for i in range(len(images)))
         batch = Batch(image=bundle.normalise(torch.from_numpy(images)), ids=ids)
-        precision = "bf16-mixed" if bundle.precision == "bf16-mixed" else "32-true"
+        precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed" if bundle.precision == "bf16-mixed" else "32-true"
         found = predict(self.net, [batch], bundle.task, groups=dict(zip(ids, ids, strict=True)), precision=precision)
         scaled = torch.from_numpy(found.logits).double() / bundle.temperature
         out: npt.NDArray[np.float64] = probabilities(scaled, bundle.task.kind).numpy()

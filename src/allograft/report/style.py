@@ -12,11 +12,30 @@ from typing import NamedTuple
 
 from allograft.study.summary import Summary
 
-__all__ = ["FATES", "GRID", "INK", "MUTED", "PAPER", "ROLES", "SHADE", "VERDICTS", "Fate", "Look", "Verdict", "looks"]
+__all__ = [
+    "FATES",
+    "GRID",
+    "HEAT",
+    "INK",
+    "MUTED",
+    "ON_BAR",
+    "ON_DARK",
+    "PAPER",
+    "REFERENCE",
+    "ROLES",
+    "SHADE",
+    "VERDICTS",
+    "WORSE",
+    "Fate",
+    "Look",
+    "Verdict",
+    "looks",
+]
 
 INK, MUTED, GRID, PAPER, SHADE = "#000001", "#000002", "#000003", "#000004", "#000005"
+REFERENCE, HEAT, ON_BAR, ON_DARK = "#00009f", "#0000bd", "#0000be", "#0000bf"
 _COLOURS = tuple(f"#0000{i:02x}" for i in range(0xA0, 0xA8))
-_MARKERS = ("s", "^", "D", "v", "P", "X", "p", "o")
+_MARKERS = ("s", "^", "D", "v", "p", ">", "h", "<")
 _DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (9, 2), (3, 1), (4, 1.5, 1, 1.5))
 
 
@@ -92,10 +111,13 @@ VERDICTS = (
         "it does not mean that the two are the same.",
     ),
     Verdict(
-        "cannot tell", "untold", "?", "X", False,
+        "cannot tell", "untold", "?", "x", False,
         "There are fewer than 6 independent units, or no valid test exists: nothing is claimed.",
     ),
 )  # fmt: skip
+
+WORSE = Verdict("worse", "worse", "▼", "o", True, "The other recipe is better, and the difference is real.")
+"""The verdict "better" as it reads from the recipe that lost."""
 
 ROLES: Mapping[str, str] = {
     "#000000": "var(--ink)",
@@ -104,10 +126,12 @@ ROLES: Mapping[str, str] = {
     GRID: "var(--line)",
     PAPER: "var(--paper)",
     SHADE: "var(--shade)",
-    "#00009f": "var(--reference)",
+    REFERENCE: "var(--reference)",
+    HEAT: "var(--heat)",
+    ON_BAR: "var(--on-bar)",
+    ON_DARK: "var(--on-dark)",
     **{colour: f"var(--c{i})" for i, colour in enumerate(_COLOURS)},
     **{fate.colour: f"var(--{fate.name})" for fate in FATES},
-    "#0000bf": "var(--on-bar)",
 }
 """Placeholder -> CSS."""
 
@@ -124,13 +148,14 @@ def looks(summary: Summary) -> dict[str, Look]:
         )
         for i, name in enumerate(others)
     }
-    return {summary.baseline: Look("#00009f", "o", ()), **found}
+    return {summary.baseline: Look(REFERENCE, "o", ()), **found}
 
 
 def _names(summary: Summary) -> Iterable[str]:
     """Every recipe that is named anywhere, in an order that does not depend on who won."""
     yield from sorted(
-        {row.key.recipe for row in (*summary.runs, *summary.failures)}
+        {row.key.recipe for row in summary.runs}
+        | {failure.key.recipe for failure in summary.failures}
         | {recipe.name for table in summary.tables for recipe in table.recipes}
         | set(summary.plans)
         | {curve.recipe for table in summary.tables for curve in (*table.validation_curves, *table.loss_curves)}

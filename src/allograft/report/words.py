@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from allograft.study.summary import Estimate, Table
 
-__all__ = ["counted", "interval", "number", "p_value", "percent", "signed", "span", "table_title"]
+__all__ = ["begin", "counted", "interval", "number", "p_value", "percent", "signed", "span", "table_title"]
 
 NONE = "–"
 """What stands where there is no value."""
+
+
+def begin(text: str) -> str:
+    """Write the first letter large.
+
+    >>> begin("balanced accuracy")
+    'Balanced accuracy'
+    """
+    return text[:1].upper() + text[1:]
 
 
 def number(value: float | None) -> str:

@@ -66,8 +66,9 @@ def require_sound_plans(prepared: Prepared) -> None:
     """
     for name, cohort in prepared.cohorts.items():
         for recipe in prepared.study.recipes:
+            plan = plan_recipe(recipe, prepared.study, cohort, prepared.stores[name].shape[0], base=prepared.base)
             try:
-                plan_recipe(recipe, cohort.task, prepared.stores[name].shape[0]).require_sound()
+                plan.require_sound()
             except PlanError as error:
                 msg = f'recipe "{recipe.name}" on {name}: {error}'
                 raise PlanError(msg) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,9 +19,15 @@ __all__ = ["efficiency_curves", "layer_table", "similarity", "validation_curves"
 Steps = dict[str, tuple[float | None, float]]
 
 
-def validation_curves(
-    store: RunStore, keys: Sequence[RunKey], share: float, baseline: str
-) -> tuple[tuple[Curve, ...], tuple[Curve, ...], Steps]:
+class Curves(NamedTuple):
+    """Validation scores, training losses, and by recipe (median steps to threshold, share reached)."""
+
+    scores: tuple[Curve, ...]
+    losses: tuple[Curve, ...]
+    steps: Steps
+
+
+def validation_curves(store: RunStore, keys: Sequence[RunKey], share: float, baseline: str) -> Curves:
     """Return validation curves, training-loss curves, and by recipe (median steps to threshold, share reached).
 
     Bands are the middle 80 % of runs. The threshold is `share` of the median best validation score of
@@ -42,7 +48,7 @@ def validation_curves(
     for name, runs in score.items():
         found = median_steps([steps_to_threshold(run, threshold) for run in runs])
         steps[name] = (found.steps, found.reached / found.runs)
-    return tuple(_curve(n, r) for n, r in score.items()), tuple(_curve(n, r) for n, r in loss.items()), steps
+    return Curves(tuple(_curve(n, r) for n, r in score.items()), tuple(_curve(n, r) for n, r in loss.items()), steps)
 
 
 def _curve(name: str, runs: Sequence[Sequence[tuple[int, float]]]) -> Curve:

@@ -31,6 +31,29 @@ class Search(Config):
     lrs: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     share: float = Field(default=0.3, gt=0, lt=1)
 
+    def trial_steps(self, steps: int) -> int:
+        """Return the steps of each trial in a stage of `steps`; 0 where one candidate leaves nothing to search.
+
+        >>> Search(lrs=(1e-4, 1e-3, 1e-2), share=0.3).trial_steps(100)
+        10
+        """
+        return max(1, int(steps * self.share / len(self.lrs))) if len(self.lrs) > 1 else 0
+
+    def training_steps(self, steps: int) -> int:
+        """Return what the search leaves of a stage's `steps` for training, >= 1.
+
+        Raises:
+            ConfigError: the search would use them all.
+        """
+        left = steps - self.trial_steps(steps) * len(self.lrs)
+        if left < 1:
+            msg = (
+                f"search: {len(self.lrs)} candidate rates need a step each and leave none of {steps} to train with. "
+                "Raise budget.steps, or name fewer rates in search.lrs."
+            )
+            raise ConfigError(msg)
+        return left
+
 
 class Study(Config):
     """Recipes compared on the same folds with paired seeds.
@@ -92,6 +115,9 @@ class Study(Config):
     def _numbers(self) -> Self:
         if len(set(self.seeds)) != len(self.seeds):
             msg = f"seeds must be different, got {list(self.seeds)}"
+            raise ValueError(msg)
+        if len(set(self.label_fractions)) != len(self.label_fractions):
+            msg = f"label_fractions must be different, got {list(self.label_fractions)}"
             raise ValueError(msg)
         wrong = [f for f in self.label_fractions if not 0 < f <= 1]
         if wrong:

@@ -20,7 +20,7 @@ from allograft.weights.fingerprint import stage_features
 
 __all__ = ["inspect_layers", "weight_change"]
 
-IMAGES, POINTS, CHANNELS = 128, 2048, 160
+IMAGES, POINTS, CHANNELS = 96, 768, 96
 """Images looked at; positions drawn from them; widest stage for CCA (its cost grows with the cube)."""
 
 

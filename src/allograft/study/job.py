@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from allograft.core.atomic import write_text
 from allograft.core.config import canonical_json
 from allograft.core.errors import AllograftError
+from allograft.core.private import hide
 from allograft.core.seeds import seed_for
 from allograft.data.cohort import Cohort
 from allograft.data.normalise import fit_statistics, normaliser
@@ -46,11 +48,16 @@ def run_one(key: RunKey, folder: Path) -> Done | Failed | Waiting:
         How the run ended; an exception is a `Failed` with its traceback.
     """
     store = RunStore(folder)
+    names: Mapping[str, str] = {}
     try:
-        return _run(key, store, load_prepared(folder))
+        prepared = load_prepared(folder)
+        names = prepared.pseudonyms(key.dataset)
+        with threadpool_limits(prepared.device.threads):
+            return _run(key, store, prepared)
     except Exception as error:
         shown = "" if isinstance(error, AllograftError) else traceback.format_exc()
-        return Failed(key=key, error=type(error).__name__, message=str(error), traceback=shown)
+        message, shown = (hide(text, names) for text in (str(error), shown))
+        return Failed(key=key, error=type(error).__name__, message=message, traceback=shown)
 
 
 def make_arm(prepared: Prepared, key: RunKey, train: Cohort) -> Arm:
@@ -63,7 +70,7 @@ def make_arm(prepared: Prepared, key: RunKey, train: Cohort) -> Arm:
     """
     study, store = prepared.study, prepared.stores[key.dataset]
     recipe = study.recipe(key.recipe)
-    source = open_source(recipe.source) if recipe.source else None
+    source = open_source(recipe.source, prepared.base) if recipe.source else None
     space, channels = store.index.space, store.shape[0]
     expects = source.card.expects if source else None
     if expects is None and space == "unit":

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
 from allograft.core.config import Config
 
-__all__ = ["Done", "Failed", "Outcome", "RunKey", "Waiting", "read_outcome"]
+__all__ = ["Done", "Failed", "Outcome", "RunKey", "Waiting", "attempt", "read_outcome"]
 
 
 class RunKey(Config):
@@ -83,6 +84,14 @@ class Waiting(Config):
 Outcome = Annotated[Done | Failed | Waiting, Field(discriminator="kind")]
 
 _ADAPTER: TypeAdapter[Done | Failed | Waiting] = TypeAdapter(Outcome)
+
+
+def attempt(job: Callable[[RunKey], Done | Failed | Waiting], key: RunKey) -> Done | Failed | Waiting:
+    """Do a job; an exception is a `Failed`, so that one run never ends a study."""
+    try:
+        return job(key)
+    except Exception as error:
+        return Failed(key=key, error=type(error).__name__, message=str(error), traceback=traceback.format_exc())
 
 
 def read_outcome(text: str) -> Done | Failed | Waiting:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from allograft import catalog
+from allograft.core.errors import PlanError
 from allograft.core.task import Task
 from allograft.data.cohort import Cohort
 from allograft.data.io.image import read_channels
@@ -15,6 +16,7 @@ from allograft.study.data_spec import open_cohort
 from allograft.study.grid import Study
 from allograft.study.recipe import Recipe
 from allograft.study.sources import find_card, open_source, require_licence
+from allograft.weights.card import WeightSource
 from allograft.weights.contamination import contamination_notes, licence_note
 from allograft.weights.plan import TransferPlan
 
@@ -45,15 +47,36 @@ def plan_study(study: Study, *, base: Path) -> list[Planned]:
         cohort = open_cohort(spec, base=base)
         channels = study.preprocess.channels or _channels(cohort)
         for recipe in study.recipes:
-            if recipe.source:
-                require_licence(find_card(recipe.source), study.accept_licence)
-            plan = plan_recipe(recipe, cohort.task, channels)
-            plans.append(Planned(recipe.name, spec.name, _noted(plan, recipe, study, cohort, channels)))
+            card = find_card(recipe.source, base) if recipe.source else None
+            if card is not None:
+                require_licence(card, study.accept_licence)
+            plan = plan_recipe(recipe, study, cohort, channels, base=base)
+            noted = plan if card is None else _noted(plan, card, study, cohort, channels)
+            plans.append(Planned(recipe.name, spec.name, noted))
     return plans
 
 
-def plan_recipe(recipe: Recipe, task: Task, channels: int) -> TransferPlan:
-    """Return a recipe's plan with `learns` filled, from shapes alone."""
+def plan_recipe(recipe: Recipe, study: Study, cohort: Cohort, channels: int, *, base: Path) -> TransferPlan:
+    """Return a recipe's plan with `learns` filled for the steps that the search leaves, from shapes alone.
+
+    Raises:
+        PlanError: start, tuning and steps do not go together; names recipe and data set.
+        ConfigError: the search leaves no step.
+    """
+    steps, trial = recipe.budget.steps, study.search.trial_steps(recipe.budget.steps)
+    try:
+        plan = _started(recipe, cohort.task, channels, base)
+        if trial:  # a schedule must fit the shorter trials too: better refused now than in the first run
+            recipe.tuning.learn(plan, trial)
+        return recipe.tuning.learn(plan, study.search.training_steps(steps))
+    except PlanError as error:
+        split = f" ({steps} steps, of which each trial of the learning-rate search has {trial})" if trial else ""
+        msg = f'recipe "{recipe.name}" on {cohort.name}{split}: {error}'
+        raise PlanError(msg) from error
+
+
+def _started(recipe: Recipe, task: Task, channels: int, base: Path) -> TransferPlan:
+    """Return the start's plan on the meta device."""
     net = build_network(
         recipe.net,
         {task.head: task},
@@ -62,15 +85,12 @@ def plan_recipe(recipe: Recipe, task: Task, channels: int) -> TransferPlan:
         encoder_factory=catalog.encoder_factory(recipe.net.encoder),
         device="meta",
     )
-    source = open_source(recipe.source) if recipe.source else None
-    return recipe.tuning.learn(recipe.start.plan(net, source), recipe.budget.steps)
+    source = open_source(recipe.source, base) if recipe.source else None
+    return recipe.start.plan(net, source)
 
 
-def _noted(plan: TransferPlan, recipe: Recipe, study: Study, cohort: Cohort, channels: int) -> TransferPlan:
+def _noted(plan: TransferPlan, card: WeightSource, study: Study, cohort: Cohort, channels: int) -> TransferPlan:
     """Add what the reader must know: input contract, licence, contamination."""
-    if not recipe.source:
-        return plan
-    card = find_card(recipe.source)
     contract = normaliser(card.expects, study.preprocess.space, channels, preprocess=study.preprocess).note
     notes = [f"input contract: {contract}", *contamination_notes(cohort.name, cohort.seen_as, card)]
     notes += [note for note in (licence_note(card),) if note]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class Prepared:
         device: resolved when the study was made.
         metric: the primary metric.
         salt: of pseudonyms.
+        base: folder that relative paths start from.
     """
 
     study: Study
@@ -77,6 +79,7 @@ class Prepared:
     device: Device
     metric: Metric
     salt: str
+    base: Path
 
     def runs(self) -> list[RunKey]:
         """Return every run of the study."""
@@ -93,7 +96,7 @@ class Prepared:
         names = dict.fromkeys(r.source for r in self.study.recipes if r.source)
         return {
             "data": fingerprint(self.cohorts[name], self.stores[name].index.key),
-            "weights": {source: find_card(source).content_id() for source in names},
+            "weights": {source: find_card(source, self.base).content_id() for source in names},
             "device": self.device.model_dump(mode="json"),
         }
 
@@ -121,57 +124,74 @@ def prepare(
     device = Device.model_validate(old["device"]) if old else Device.resolve(threads=_threads(launch.workers))
     spec = {"study": study.model_dump(mode="json"), "base": str(launch.base.resolve()), "plugins": list(launch.plugins)}
     cohorts = {d.name: open_cohort(d, base=launch.base) for d in study.datasets}
-    _require_licences(study)
-    warnings = [note for cohort in cohorts.values() for note in _contamination(study, cohort)]
+    _require_licences(study, launch.base)
+    warnings = [note for cohort in cohorts.values() for note in _contamination(study, cohort, launch.base)]
     identity = [{"name": name, "cases": len(c), "task": c.task.model_dump(mode="json")} for name, c in cohorts.items()]
     metric = _metric(study, cohorts)
     claim = {"study": study.study, "datasets": identity, "spec": spec, "device": device.model_dump(mode="json")}
     store.claim({**(old or {}), **claim})
     for name, cohort in cohorts.items():
-        warnings += _audited(name, cohort, store, site_salt(), progress)
-    prepared = _assemble(study, folder, cohorts, device, metric)
-    store.claim(
-        {
-            **claim,
-            "keys": [key.model_dump(mode="json") for key in prepared.runs()],
-            "metric": metric.name,
-            "margin": study.margin,
-            "baseline": study.baseline,
-            "threshold_share": THRESHOLD_SHARE,
-            "recipes": {r.name: recipe_words(r) for r in study.recipes},
-            "data": {n: data_facts(c, prepared.folds[n]) for n, c in cohorts.items()},
-            "data_cards": [cohort_card(study, n, c) for n, c in cohorts.items()],
-            "weight_cards": [
-                card_facts(find_card(s)) for s in dict.fromkeys(r.source for r in study.recipes if r.source)
-            ],
-            "environment": environment(device),
-            "commands": list(launch.commands),
-            "warnings": warnings,
-        }
-    )
+        warnings += _audited(name, cohort, store, _salt(folder), progress)
+    prepared = _assemble(study, folder, cohorts, (device, metric, launch.base.resolve()))
+    store.claim({**claim, **_facts(prepared), "commands": list(launch.commands), "warnings": warnings})
     _write_ids(prepared, store)
     return prepared
 
 
-@lru_cache(maxsize=2)
+def _facts(prepared: Prepared) -> dict[str, Any]:
+    """Return what judging and reporting need, so that neither opens data or weights again."""
+    study, cohorts = prepared.study, prepared.cohorts
+    sources = dict.fromkeys(recipe.source for recipe in study.recipes if recipe.source)
+    return {
+        "keys": [key.model_dump(mode="json") for key in prepared.runs()],
+        "metric": prepared.metric.name,
+        "margin": study.margin,
+        "baseline": study.baseline,
+        "threshold_share": THRESHOLD_SHARE,
+        "recipes": {recipe.name: recipe_words(recipe) for recipe in study.recipes},
+        "data": {name: data_facts(cohort, prepared.folds[name]) for name, cohort in cohorts.items()},
+        "data_cards": [cohort_card(study, name, cohort) for name, cohort in cohorts.items()],
+        "weight_cards": [card_facts(find_card(source, prepared.base)) for source in sources],
+        "environment": environment(prepared.device),
+    }
+
+
 def load_prepared(folder: Path) -> Prepared:
-    """Open a prepared study again, in a worker."""
-    facts = RunStore(folder).study()
+    """Open a prepared study again, in a worker; data are opened once per process and study file."""
+    return _loaded(folder, canonical_json(RunStore(folder).study()))
+
+
+@lru_cache(maxsize=2)
+def _loaded(folder: Path, text: str) -> Prepared:
+    facts = json.loads(text)
     for module in facts["spec"]["plugins"]:
         catalog.allow_plugin(module)
     study = Study.model_validate(facts["spec"]["study"])
     base = Path(facts["spec"]["base"])
     cohorts = {d.name: open_cohort(d, base=base) for d in study.datasets}
-    return _assemble(study, folder, cohorts, Device.model_validate(facts["device"]), METRICS[facts["metric"]])
+    settled = (Device.model_validate(facts["device"]), METRICS[facts["metric"]], base)
+    return _assemble(study, folder, cohorts, settled)
 
 
-def _assemble(study: Study, folder: Path, cohorts: Mapping[str, Cohort], device: Device, metric: Metric) -> Prepared:
+def _assemble(
+    study: Study, folder: Path, cohorts: Mapping[str, Cohort], settled: tuple[Device, Metric, Path]
+) -> Prepared:
     cut: dict[str, tuple[Fold, ...]] = {}
     for name, cohort in cohorts.items():
         found = folds(cohort, study.folds, seed_for("split", name))
         cut[name] = found[: study.test_folds] if study.test_folds else found
     stores = {n: Store.build(c, study.preprocess, folder / "cache" / "images") for n, c in cohorts.items()}
-    return Prepared(study, folder, cohorts, cut, stores, device, metric, site_salt())
+    device, metric, base = settled
+    return Prepared(study, folder, cohorts, cut, stores, device, metric, _salt(folder), base)
+
+
+def _salt(folder: Path) -> str:
+    """Return the study's salt: the site's, kept with the study so that workers on other machines have it too."""
+    path = folder / "private" / "salt"
+    if not path.exists():
+        write_text(path, site_salt())
+        path.chmod(0o600)
+    return path.read_text(encoding="utf-8")
 
 
 def processors() -> int:
@@ -184,17 +204,18 @@ def _threads(workers: int) -> int:
     return max(1, processors() // max(1, workers))
 
 
-def _require_licences(study: Study) -> None:
+def _require_licences(study: Study, base: Path) -> None:
     """Refuse weights whose licence is not accepted."""
     for recipe in study.recipes:
         if recipe.source:
-            require_licence(find_card(recipe.source), study.accept_licence)
+            require_licence(find_card(recipe.source, base), study.accept_licence)
 
 
-def _contamination(study: Study, cohort: Cohort) -> list[str]:
+def _contamination(study: Study, cohort: Cohort, base: Path) -> list[str]:
     """Return what the weights have seen of the cohort."""
     sources = dict.fromkeys(recipe.source for recipe in study.recipes if recipe.source)
-    return [note for s in sources for note in contamination_notes(cohort.name, cohort.seen_as, find_card(s))]
+    cards = [find_card(source, base) for source in sources]
+    return [note for card in cards for note in contamination_notes(cohort.name, cohort.seen_as, card)]
 
 
 def _metric(study: Study, cohorts: Mapping[str, Cohort]) -> Metric:

@@ -45,7 +45,7 @@ class Recipe(Config):
         tuning: how they learn.
         objective: what a step minimises.
         procedure: in what order stages follow.
-        optim: optimiser; its rate is the first candidate of the study's search.
+        optim: optimiser; its rate is used where the study's search names no candidates.
         budget: steps, batch and validations; the search is paid out of the steps.
         augment: "none", "light" or "strong"; None takes the study's. Recipes whose encoder is frozen
             train on features of the plain images where this is "none".

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from allograft.contracts import Objective, Optim, Started, Tuning
+from allograft.contracts import Budget, Objective, Optim, Started, Tuning
 from allograft.core.config import Config
 from allograft.core.seeds import seed_for
 from allograft.data.cohort import Cohort
@@ -20,6 +20,10 @@ from allograft.train.training import Training
 from allograft.weights.plan import TransferPlan
 
 __all__ = ["Stage", "StageRecord", "train_stage"]
+
+
+SAVE_SECONDS = 20.0
+"""Least time between checkpoints (ours): a killed run loses at most this much, short runs write none."""
 
 
 class StageRecord(Config):
@@ -70,17 +74,24 @@ class Stage:
 
 
 def train_stage(stage: Stage, arm: Arm) -> StageRecord:
-    """Search the rate on validation inside the stage's steps, then train; the network changes in place."""
+    """Search the rate on validation inside the stage's steps, then train; the network changes in place.
+
+    Each candidate trains for an equal part of the search's share and is scored once, at its end; of
+    equal scores the smaller rate is taken.
+    """
     candidates = arm.candidates()
-    each = max(1, int(stage.steps * arm.search.share / len(candidates))) if len(candidates) > 1 else 0
+    whole = arm.recipe.budget
+    each, rest = arm.search.trial_steps(stage.steps), arm.search.training_steps(stage.steps)
+    once = whole.model_copy(update={"steps": each, "evals": 1})
     scores: dict[float, float] = {}
     for lr in candidates if each else ():
         trial = Started(copy.deepcopy(stage.started.net), stage.started.plan)
-        history, _ = _train(stage, arm, trial, lr=lr, steps=each, where=stage.folder / f"search-{lr:g}")
-        scores[lr] = max(row.validation["score"] for row in history.rows)
+        where = stage.folder / f"search-{lr:g}"
+        history, _ = _train(stage, arm, trial, lr=lr, budget=once, where=where)
+        scores[lr] = history.rows[-1].validation["score"]
     lr = max(candidates, key=lambda rate: (scores.get(rate, 0.0), -rate))
-    steps = stage.steps - each * len(scores)
-    history, plan = _train(stage, arm, stage.started, lr=lr, steps=steps, where=stage.folder / "training")
+    budget = whole.model_copy(update={"steps": rest})
+    history, plan = _train(stage, arm, stage.started, lr=lr, budget=budget, where=stage.folder / "training")
     return StageRecord(
         stage=stage.name,
         plan=plan,
@@ -93,11 +104,11 @@ def train_stage(stage: Stage, arm: Arm) -> StageRecord:
 
 
 def _train(
-    stage: Stage, arm: Arm, started: Started, *, lr: float, steps: int, where: Path
+    stage: Stage, arm: Arm, started: Started, *, lr: float, budget: Budget, where: Path
 ) -> tuple[History, TransferPlan]:
     """Fit once with one rate."""
     net = started.net
-    plan = stage.tuning.learn(started.plan, steps)
+    plan = stage.tuning.learn(started.plan, budget.steps)
     plan.require_sound()
     penalty = stage.tuning.penalty(net, plan)
     recipe = arm.recipe
@@ -108,10 +119,11 @@ def _train(
     training = Training(
         plans={"net": plan},
         optim=Optim.model_validate({**recipe.optim.model_dump(), "lr": lr}),
-        budget=recipe.budget.model_copy(update={"steps": steps}),
+        budget=budget,
         seed=seed_for("noise", stage.seed),
         device=arm.device,
         penalties={} if penalty is None else {"net": penalty},
+        save_seconds=SAVE_SECONDS,
     )
     history = fit({"net": net}, criterion, data.streams, training, validate=data.validate, where=where)
     return history, plan

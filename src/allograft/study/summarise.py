@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from allograft.core.task import Task
+from allograft.data.predictions import Predictions
 from allograft.metrics import METRICS, metrics_for
+from allograft.metrics.judgement import Judgement
 from allograft.metrics.metric import Metric
 from allograft.stats.across_seeds import paired_seeds
 from allograft.stats.verdict import Comparison
 from allograft.study.curves import efficiency_curves, layer_table, similarity, validation_curves
 from allograft.study.frames import from_frame
 from allograft.study.headline import headline
-from allograft.study.judge import Arena, Cell, compare_all
+from allograft.study.judge import Cell, judge_recipes, seed_values
 from allograft.study.outcome import Done, Failed, RunKey
 from allograft.study.store import RunStore
-from allograft.study.summary import Pair, Ranked, RunRow, Summary, Table
+from allograft.study.summary import Estimate, Pair, Ranked, RunRow, Summary, Table
 
 __all__ = ["summarise"]
 
@@ -82,35 +85,45 @@ def _table(
         return None, said
     used = [k for k in keys if k.recipe in recipes and k.seed in seeds]
     task = Task.model_validate(data["task"])
-    cells = [
-        Cell(name, seed, tuple(_test(store, k, task) for k in used if (k.recipe, k.seed) == (name, seed)))
-        for name in recipes
-        for seed in seeds
-    ]
-    margin = facts["margin"] or metric.margin
-    arenas = {name: Arena(cells, m, data["unit"]) for name, m in metrics_for(task.kind).items()}
-    arena = arenas[metric.name]
-    curves, losses, steps = validation_curves(store, used, facts["threshold_share"], facts["baseline"])
+    cells = _cells(store, used, task)
+    judged = {
+        name: judge_recipes(
+            cells, each, unit=data["unit"], margin=facts["margin"] if each.name == metric.name else None
+        )
+        for name, each in metrics_for(task.kind).items()
+    }
+    curves = validation_curves(store, used, facts["threshold_share"], facts["baseline"])
     ranked = [
-        _ranked(name, arenas, metric, [k for k in used if k.recipe == name], done, facts, steps) for name in recipes
+        _ranked(Row(name, cells, metric, judged), [done[k.id] for k in used if k.recipe == name], facts, curves.steps)
+        for name in recipes
     ]
-    sign = -1.0 if metric.larger_is_better else 1.0
+    between, baseline = similarity(store, used)
+    best = -1.0 if metric.larger_is_better else 1.0
+    units = cells[0].joined().groups
     return Table(
         dataset=keys[0].dataset,
         label_fraction=keys[0].label_fraction,
         unit=data["unit"],
-        n_units=arena.n_units,
-        n_cases=len(arena.groups),
+        n_units=len(set(units)),
+        n_cases=len(units),
         classes=task.classes,
-        recipes=tuple(sorted(ranked, key=lambda r: sign * (r.estimate.mean if r.estimate.mean is not None else 0))),
-        pairs=tuple(_pair(c, arena) for c in compare_all(arena, margin)),
-        validation_curves=curves,
-        loss_curves=losses,
+        recipes=tuple(sorted(ranked, key=lambda r: best * (r.estimate.mean if r.estimate.mean is not None else 0))),
+        pairs=tuple(_pair(c, cells, metric) for c in judged[metric.name].comparisons),
+        validation_curves=curves.scores,
+        loss_curves=curves.losses,
         layers=layer_table(store, used),
-        similarity=similarity(store, used)[0],
-        similarity_baseline=similarity(store, used)[1],
+        similarity=between,
+        similarity_baseline=baseline,
         notes=tuple(data["notes"]),
     ), said
+
+
+def _cells(store: RunStore, keys: Sequence[RunKey], task: Task) -> list[Cell]:
+    """Return recipe by seed, each with its folds in order."""
+    folds: dict[tuple[str, int], list[Predictions]] = defaultdict(list)
+    for key in sorted(keys, key=lambda key: key.fold):
+        folds[key.recipe, key.seed].append(from_frame(store.predictions(key.id), task))
+    return [Cell(recipe, seed, tuple(found)) for (recipe, seed), found in folds.items()]
 
 
 def _whole_seeds(keys: Sequence[RunKey], recipes: Sequence[str], done: Mapping[str, Done]) -> list[int]:
@@ -133,59 +146,63 @@ def _left_out(
     return said
 
 
-def _test(store: RunStore, key: RunKey, task: Task) -> Any:
-    return from_frame(store.predictions(key.id), task)
+class Row(NamedTuple):
+    """What a recipe's row is made of."""
+
+    name: str
+    cells: Sequence[Cell]
+    metric: Metric
+    judged: Mapping[str, Judgement]
 
 
 def _ranked(
-    name: str,
-    arenas: Mapping[str, Arena],
-    metric: Metric,
-    keys: Sequence[RunKey],
-    done: Mapping[str, Done],
-    facts: Mapping[str, Any],
-    steps: Mapping[str, tuple[float | None, float]],
+    row: Row, outcomes: Sequence[Done], facts: Mapping[str, Any], steps: Mapping[str, tuple[float | None, float]]
 ) -> Ranked:
     """Return one recipe's row."""
-    arena = arenas[metric.name]
-    outcomes = [done[key.id] for key in keys]
-    coverage = {k: float(np.mean([o.coverage[k] for o in outcomes])) for k in outcomes[0].coverage}
-    words = facts["recipes"][name]
+    by_metric = {name: _estimate(found, row.name) for name, found in row.judged.items()}
+    seeds = seed_values(row.cells, row.metric, row.name)
+    median, reached = steps.get(row.name, (None, 0.0))
     return Ranked(
-        name=name,
-        estimate=arena.estimate(name),
-        by_metric={m: a.estimate(name) for m, a in arenas.items()},
-        by_class=_by_class(arena, name),
-        by_seed={str(seed): value for seed, value in arena.seed_values(name).items() if np.isfinite(value)},
+        name=row.name,
+        estimate=by_metric[row.metric.name],
+        by_metric=by_metric,
+        by_class=_by_class(row),
+        by_seed={str(seed): value for seed, value in seeds.items() if np.isfinite(value)},
         lrs=tuple(o.lr for o in outcomes),
         runs=len(outcomes),
         seconds=float(np.mean([sum(o.seconds.values()) for o in outcomes])),
-        coverage=coverage,
-        steps_to_threshold=steps.get(name, (None, 0.0))[0],
-        reached=steps.get(name, (None, 0.0))[1],
-        **words,
+        coverage={k: float(np.mean([o.coverage[k] for o in outcomes])) for k in outcomes[0].coverage},
+        steps_to_threshold=median,
+        reached=reached,
+        **facts["recipes"][row.name],
     )
 
 
-def _by_class(arena: Arena, recipe: str) -> dict[str, dict[str, float]]:
+def _estimate(judged: Judgement, recipe: str) -> Estimate:
+    found = next(one for one in judged.estimates if one.name == recipe)
+    mean, low, high = (v if np.isfinite(v) else None for v in (found.mean, found.ci.low, found.ci.high))
+    return Estimate(mean=mean, low=low, high=high, n_units=found.n_units, method=found.ci.method)
+
+
+def _by_class(row: Row) -> dict[str, dict[str, float]]:
     """Return recall and one-vs-rest AUROC of each class, averaged over seeds and folds."""
     out: dict[str, dict[str, float]] = {}
-    folds = [fold for cell in arena.by_recipe[recipe] for fold in cell.folds]
+    folds = [fold for cell in row.cells if cell.recipe == row.name for fold in cell.folds]
     for name in ("balanced_accuracy", "auroc"):
         if folds[0].task.kind not in METRICS[name].kinds:
             continue
-        rows = [METRICS[name].per_class(fold) for fold in folds]
-        out[name] = {
-            c: float(np.nanmean([r[c] for r in rows])) for c in rows[0] if any(np.isfinite(r[c]) for r in rows)
-        }
+        found = [METRICS[name].per_class(fold) for fold in folds]
+        known = {c: [r[c] for r in found if np.isfinite(r[c])] for c in found[0]}
+        out[name] = {c: float(np.mean(values)) for c, values in known.items() if values}
     return out
 
 
-def _pair(c: Comparison, arena: Arena) -> Pair:
+def _pair(c: Comparison, cells: Sequence[Cell], metric: Metric) -> Pair:
     """Return a comparison as the summary keeps it, with the test over seeds beside it."""
     row = c.as_row()
-    a, b = (list(arena.seed_values(name).values()) for name in (c.a, c.b))
-    over_seeds = paired_seeds(np.array(a), np.array(b)).p if len(a) > 1 else float("nan")
+    a, b = (list(seed_values(cells, metric, name).values()) for name in (c.a, c.b))
+    finite = len(a) > 1 and np.isfinite([*a, *b]).all()
+    over_seeds = paired_seeds(np.array(a), np.array(b)).p if finite else float("nan")
     fields = ("a", "b", "difference", "test", "unit", "n_units", "p", "p_adjusted", "verdict", "margin", "sentence")
     ci = row["ci"]
     return Pair(

@@ -91,7 +91,7 @@ def _winner(folder: Path, dataset: str) -> Chosen:
     folds, seeds = len({k.fold for k in done}), len({k.seed for k in done})
     said = (
         f'Recipe "{best.name}" leads the study\'s ranking on {table.dataset} ({best.estimate.mean:.3f} '
-        f"{summary.metric_title}). Its {len(done)} networks ({folds} folds, {seeds} seeds"
+        f"{summary.metric_title}). Its {len(done)} networks ({_count(folds, 'fold')}, {_count(seeds, 'seed')}"
         f"{'' if len(done) == len(runs) else f', {len(runs) - len(done)} unfinished'}) are averaged, each at the "
         "temperature fitted on its own validation cases; no run is chosen by its test result."
     )
@@ -128,3 +128,7 @@ def _run(folder: Path) -> Chosen:
         recipe=key.recipe if key else "",
         dataset=key.dataset if key else "",
     )
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" + ("" if n == 1 else "s")

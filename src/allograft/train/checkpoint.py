@@ -42,6 +42,8 @@ class Vault:
         """Replace the checkpoint; then drop best weights other than those of `best_step`."""
         if self._where is None or not self._writes:
             return
+        if best_step in self._best and not self._best_path(self._where, best_step).exists():
+            write_bytes(self._best_path(self._where, best_step), save(_writable(self._best[best_step])))
         header = {"state": json.dumps(state), "identity": json.dumps(self._identity)}
         write_bytes(self._where / FILE, save(_writable(tensors), metadata=header))
         for path in self._where.glob("best-*.safetensors"):
@@ -66,11 +68,8 @@ class Vault:
         return tensors, json.loads(header["state"])
 
     def keep_best(self, step: int, tensors: Mapping[str, Tensor]) -> None:
-        """Keep the weights after `step` steps as the best so far."""
-        if self._where is None:
-            self._best = {step: {name: tensor.detach().clone() for name, tensor in tensors.items()}}
-        elif self._writes:
-            write_bytes(self._best_path(self._where, step), save(_writable(tensors)))
+        """Keep the weights after `step` steps as the best so far, in memory until the next checkpoint."""
+        self._best = {step: {name: tensor.detach().clone() for name, tensor in tensors.items()}}
 
     def best(self, step: int) -> dict[str, Tensor]:
         """Return the weights kept after `step` steps.
@@ -78,7 +77,9 @@ class Vault:
         Raises:
             ResumeError: they are not there or cannot be read.
         """
-        return self._best[step] if self._where is None else _read(self._best_path(self._where, step))[0]
+        if self._where is None or step in self._best:
+            return self._best[step]
+        return _read(self._best_path(self._where, step))[0]
 
     def sweep(self) -> None:
         """Remove half-written files that a killed process left behind."""

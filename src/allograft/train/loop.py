@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,7 @@ class _Run:
 def _go(run: _Run, streams: Streams, validate: Validate | None, callbacks: Sequence[Callback]) -> None:
     """Do the steps that are left."""
     total, evals, tracker = run.training.budget.steps, run.training.eval_steps(), run.tracker
+    saved = time.monotonic()
     while tracker.step < total and not tracker.stopped:
         loss = _one_step(run, streams)
         for callback in callbacks:
@@ -99,8 +101,10 @@ def _go(run: _Run, streams: Streams, validate: Validate | None, callbacks: Seque
             _close_row(run, validate)
             for callback in callbacks:
                 callback.after_row(tracker.history())
-        if tracker.step in evals or tracker.step % run.training.save_every == 0:
+        due = tracker.step in evals or tracker.step % run.training.save_every == 0
+        if due and time.monotonic() - saved >= run.training.save_seconds:
             _save(run)
+            saved = time.monotonic()
 
 
 def _modules(nets: Mapping[str, Network], criterion: Criterion, training: Training) -> dict[str, nn.Module]:

@@ -26,6 +26,8 @@ class Training:
         device: resolved: where, in which precision and with how many threads.
         penalties: by network: a module whose forward(net) gives a scalar added to the loss.
         save_every: steps between checkpoints, besides those at validations, >= 1.
+        save_seconds: checkpoints closer than this to the one before are left out, >= 0: a short run is
+            sooner repeated than written. What a run gives does not depend on it.
     """
 
     plans: Mapping[str, TransferPlan]
@@ -35,6 +37,7 @@ class Training:
     device: Device = field(default_factory=Device)
     penalties: Mapping[str, nn.Module] = field(default_factory=dict)
     save_every: int = 100
+    save_seconds: float = 0.0
 
     def eval_steps(self) -> frozenset[int]:
         """Return after how many steps the run is validated: evenly spread, the last included."""

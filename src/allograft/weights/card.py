@@ -9,7 +9,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from allograft.core.config import Config, read_yaml
 from allograft.core.errors import ConfigError, did_you_mean
@@ -36,6 +36,7 @@ class WeightSource(Config):
         seen: data sets that the weights have seen, labels or not.
         encoder: catalog name of the encoder the weights belong to ("resnet18", "timm:NAME").
         dims: 2 or 3, spatial axes of the convolutions.
+        width: what the encoder's channel counts are multiplied by, > 0.
         expects: the input contract.
         key_map: lines (pattern, template or null); mapped names are names inside the encoder, as in
             `encoder.state_dict()`; names beginning with "decoder." or "heads." belong to those parts.
@@ -54,6 +55,7 @@ class WeightSource(Config):
     seen: tuple[str, ...] = ()
     encoder: str
     dims: Literal[2, 3] = 2
+    width: float = Field(default=1.0, gt=0)
     expects: InputSpec = InputSpec()
     key_map: tuple[tuple[str, str | None], ...] = ()
     container: str = ""

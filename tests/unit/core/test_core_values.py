@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from allograft.core.atomic import folder_aside, write_bytes, write_text
 from allograft.core.geometry import Geometry
 from allograft.core.input_spec import InputSpec
-from allograft.core.private import pseudonym, site_salt
+from allograft.core.private import hide, pseudonym, site_salt
 from allograft.core.reference import Reference
 from allograft.core.seeds import seed_for
 from allograft.core.task import Task
@@ -101,3 +101,9 @@ def test_reference_in_short_and_bibtex():
 def test_core_needs_no_torch():
     code = "import sys, allograft.core.config, allograft.core.task, allograft.core.private; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_messages_hide_ids_as_whole_words_longest_first():
+    names = {"P1": "aaa", "P1_s2": "bbb", "7": "ccc"}
+    assert hide("case P1_s2 and P1, not P12 or 0.7; step 17", names) == "case bbb and aaa, not P12 or 0.7; step 17"
+    assert hide("nothing here", names) == "nothing here"

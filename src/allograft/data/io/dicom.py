@@ -12,42 +12,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
-import pydicom.errors
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 
 from allograft.core.errors import DataError
 from allograft.core.geometry import Geometry
 from allograft.data.case import ImageRef
+from allograft.data.io.dicom_series import dicom_files, header_of, is_dicom, read_dataset, series_headers
 from allograft.data.io.frames import frame_slices, rescales, slice_of
 from allograft.data.io.image import MAX_VALUES, Image, too_large
 from allograft.data.io.orient import to_canonical
 from allograft.data.io.series import Slice, stack_affine
 
 __all__ = ["dicom_files", "dicom_group", "is_dicom", "read_dicom"]
-
-
-_SERIES_TAGS = [
-    "SeriesInstanceUID", "SeriesNumber", "Modality", "Rows", "Columns", "NumberOfFrames", "PixelSpacing",
-    "ImagePositionPatient", "ImageOrientationPatient", "BurnedInAnnotation",
-]  # fmt: skip
-
-
-def is_dicom(path: Path) -> bool:
-    """Tell whether a file carries the DICOM mark (a preamble and "DICM")."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
-
-
-def dicom_files(folder: Path) -> list[Path]:
-    """Return the DICOM files directly in `folder`, by name; the medium's index (DICOMDIR) is none."""
-    return sorted(
-        path for path in folder.iterdir() if path.is_file() and not path.name.startswith("DICOMDIR") and is_dicom(path)
-    )
 
 
 def dicom_group(path: Path) -> str:
@@ -60,7 +37,7 @@ def dicom_group(path: Path) -> str:
     if not files:
         msg = f"{path}: the folder holds no DICOM files."
         raise DataError(msg)
-    header = _header(files[0], ["PatientID"])
+    header = header_of(files[0], ["PatientID"])
     return str(header.get("PatientID", "") or "").strip()
 
 
@@ -109,12 +86,7 @@ def _read_file(ref: ImageRef, dims: int | None) -> Image:
 
 
 def _read_series(folder: Path, dims: int | None) -> Image:
-    headers = [(path, _header(path, _SERIES_TAGS)) for path in dicom_files(folder)]
-    images = [(path, header) for path, header in headers if "Rows" in header]
-    if not images:
-        msg = f"{folder}: the folder holds no DICOM images directly. Give the folder of one series."
-        raise DataError(msg)
-    _one_series(images, folder)
+    images = series_headers(folder)
     if len(images) == 1:
         return _read_file(ImageRef(images[0][0]), dims)
     first = images[0][1]
@@ -124,22 +96,6 @@ def _read_series(folder: Path, dims: int | None) -> Image:
     stack_affine(sorted(slices, key=lambda item: item.depth), folder)  # refuse before decoding
     pixels = np.stack([_values(_open(path), path) for path, _ in images])
     return _volume(first, pixels, slices, folder)
-
-
-def _one_series(images: list[tuple[Path, Any]], folder: Path) -> None:
-    """Refuse a folder that mixes series, naming each by number, modality and a file."""
-    series: dict[str, list[tuple[Path, Any]]] = {}
-    for path, header in images:
-        series.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((path, header))
-    if len(series) == 1:
-        return
-    parts = [
-        f"series {items[0][1].get('SeriesNumber', '?')} ({items[0][1].get('Modality', '?')}, "
-        f"{len(items)} files, first {items[0][0].name})"
-        for items in series.values()
-    ]
-    msg = f"{folder}: holds {len(series)} series: {'; '.join(parts[:6])}. Put each series into a folder of its own."
-    raise DataError(msg)
 
 
 def _volume(data: Any, pixels: npt.NDArray[Any], slices: list[Slice], path: Path) -> Image:
@@ -192,14 +148,9 @@ def _fields(image: Image) -> dict[str, Any]:
     return {name: getattr(image, name) for name in image.__dataclass_fields__}
 
 
-def _header(path: Path, tags: list[str]) -> Any:
-    """Read only `tags`."""
-    return _read(path, {"stop_before_pixels": True, "specific_tags": list(tags)})
-
-
 def _open(path: Path) -> Any:
     """Read a whole file and check that it holds an image of a size that may be decoded."""
-    data = _read(path, {})
+    data = read_dataset(path)
     if not any(tag in data for tag in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         msg = f"{path}: a DICOM file without pixels (modality {data.get('Modality', '?')}). Leave it out."
         raise DataError(msg)
@@ -207,15 +158,6 @@ def _open(path: Path) -> Any:
     if int(np.prod(shape, dtype=np.float64)) * int(data.get("SamplesPerPixel", 1)) > MAX_VALUES:
         raise too_large(path, shape)
     return data
-
-
-def _read(path: Path, options: dict[str, Any]) -> Any:
-    try:
-        return pydicom.dcmread(path, **options)
-    except Exception as error:  # pydicom raises many kinds, and their texts may quote the header
-        what = "is not a DICOM file" if isinstance(error, pydicom.errors.InvalidDicomError) else "cannot be read"
-        msg = f"{path}: {what} ({type(error).__name__}). Copy it again or leave it out."
-        raise DataError(msg) from None
 
 
 def _values(data: Any, path: Path) -> npt.NDArray[Any]:
@@ -261,8 +203,8 @@ def _undecodable(data: Any, path: Path, error: Exception) -> DataError:
     syntax = data.file_meta.TransferSyntaxUID if "TransferSyntaxUID" in data.file_meta else None
     if syntax is not None and syntax.is_compressed and isinstance(error, (RuntimeError, NotImplementedError)):
         return DataError(
-            f"{path}: is compressed as {syntax.name}, and no installed decoder reads that. Install one: pip install "
-            "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg, or decompress the files first."
+            f"{path}: is compressed as {syntax.name}, and no installed decoder reads that. Install the "
+            "decoders (pip install 'allograft[dicom]'), or decompress the files first."
         )
     return DataError(
         f"{path}: its pixels cannot be decoded, the file is damaged or cut short ({type(error).__name__}). "

@@ -9,7 +9,7 @@ from allograft.core.errors import DataError
 
 __all__ = ["ENDINGS", "Format", "content_of", "ending_of", "format_of", "is_image_name"]
 
-Format = Literal["raster", "tiff", "array", "nifti", "dicom"]
+Format = Literal["raster", "tiff", "array", "nifti", "dicom", "sitk", "zip"]
 
 ENDINGS: dict[str, Format] = {
     ".png": "raster",
@@ -27,6 +27,11 @@ ENDINGS: dict[str, Format] = {
     ".nii.gz": "nifti",
     ".dcm": "dicom",
     ".dicom": "dicom",
+    ".nrrd": "sitk",
+    ".nhdr": "sitk",
+    ".mha": "sitk",
+    ".mhd": "sitk",
+    ".zip": "zip",
 }
 
 _PICTURES = {"raster", "tiff"}
@@ -41,7 +46,8 @@ _MAGIC: tuple[tuple[bytes, int, str, tuple[Format, ...]], ...] = (
     (b"BM", 0, "BMP", ("raster",)),
     (b"GIF8", 0, "GIF", ()),
     (b"\x93NUMPY", 0, "NumPy array", ("array",)),
-    (b"PK\x03\x04", 0, "zip archive", ("array",)),
+    (b"PK\x03\x04", 0, "zip archive", ("array", "zip")),
+    (b"NRRD000", 0, "NRRD", ("sitk",)),
     (b"\x1f\x8b", 0, "gzip stream", ("nifti",)),
     (b"n+1\0", 344, "NIfTI", ("nifti",)),
     (b"n+2\0", 4, "NIfTI", ("nifti",)),

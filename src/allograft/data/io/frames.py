@@ -9,7 +9,7 @@ from typing import Any
 from allograft.core.errors import DataError
 from allograft.data.io.series import Slice
 
-__all__ = ["frame_slices", "rescales", "slice_of"]
+__all__ = ["frame_slices", "functional_groups", "rescales", "slice_of", "tag_of"]
 
 
 def slice_of(header: Any, name: str, folder: Path) -> Slice:
@@ -40,10 +40,10 @@ def frame_slices(header: Any, path: Path, frames: int) -> list[Slice]:
         first = Slice.of("frame 0", position, header.ImageOrientationPatient, header.PixelSpacing, size)
         return [first.moved(f"frame {i}", float(z) - float(offsets[0])) for i, z in enumerate(offsets)]
     found = []
-    for i, groups in enumerate(_functional_groups(header)):
-        place = _tag(groups, "PlanePositionSequence", "ImagePositionPatient")
-        turn = _tag(groups, "PlaneOrientationSequence", "ImageOrientationPatient")
-        spacing = _tag(groups, "PixelMeasuresSequence", "PixelSpacing")
+    for i, groups in enumerate(functional_groups(header)):
+        place = tag_of(groups, "PlanePositionSequence", "ImagePositionPatient")
+        turn = tag_of(groups, "PlaneOrientationSequence", "ImageOrientationPatient")
+        spacing = tag_of(groups, "PixelMeasuresSequence", "PixelSpacing")
         if place and turn and spacing:
             found.append(Slice.of(f"frame {i}", place, turn, spacing, size))
     if found and len(found) != frames:
@@ -56,20 +56,21 @@ def rescales(header: Any) -> list[tuple[float, float]]:
     """Return slope and intercept of each frame of an enhanced file, empty where it has none."""
     name = "PixelValueTransformationSequence"
     pairs = [
-        (_tag(groups, name, "RescaleSlope"), _tag(groups, name, "RescaleIntercept"))
-        for groups in _functional_groups(header)
+        (tag_of(groups, name, "RescaleSlope"), tag_of(groups, name, "RescaleIntercept"))
+        for groups in functional_groups(header)
     ]
     return [(float(a), float(b)) for a, b in pairs if a is not None and b is not None]
 
 
-def _functional_groups(header: Any) -> list[tuple[Any, Any]]:
+def functional_groups(header: Any) -> list[tuple[Any, Any]]:
     """Return for each frame its own functional groups and the shared ones, in that order of precedence."""
     empty: Mapping[str, Any] = {}
     shared = (header.get("SharedFunctionalGroupsSequence") or [empty])[0]
     return [(own, shared) for own in header.get("PerFrameFunctionalGroupsSequence") or []]
 
 
-def _tag(groups: tuple[Any, Any], sequence: str, tag: str) -> Any:
+def tag_of(groups: tuple[Any, Any], sequence: str, tag: str) -> Any:
+    """Return a value of a frame's functional groups, None where no group has it."""
     for holder in groups:
         items = holder.get(sequence)
         if items and items[0].get(tag) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class Image:
         units: of the values ("HU"), "" where unknown.
         full_range: darkest and brightest value that the file's format can hold where that
             means something (8- and 16-bit pictures), else None.
-        stored: how the file held a volume, None for pictures.
+        stored: how the file held a volume, also one of a single slice; None for pictures.
         warnings: what a reader should know of this file ("burned-in annotation declared").
     """
 
@@ -68,6 +68,16 @@ class Image:
     def dims(self) -> int:
         """2 or 3."""
         return self.geometry.dims
+
+    def flattened(self) -> Image:
+        """Return a volume of one slice as a picture with the spacing within the slice; others as they are."""
+        single = [axis for axis, n in enumerate(self.geometry.shape) if n == 1]
+        if self.dims == 2 or not single:
+            return self
+        spacing = tuple(value for axis, value in enumerate(self.geometry.spacing) if axis != single[0])
+        array = self.array.squeeze(axis=single[0] + 1)
+        flat = Geometry.of_pixels(array.shape[1:]).model_copy(update={"spacing": spacing, "unit": "mm"})
+        return replace(self, array=array, geometry=flat)
 
 
 def read_image(ref: ImageRef, *, dims: int | None = None) -> Image:
@@ -110,6 +120,15 @@ def _decode(ref: ImageRef, dims: int | None) -> Image:
         from allograft.data.io.dicom import read_dicom
 
         return read_dicom(ref, dims=dims)
+    if kind == "zip":
+        from allograft.data.io.dicom import read_dicom
+        from allograft.data.io.zipped import unpacked_series
+
+        return read_dicom(ref._replace(path=unpacked_series(ref.path)), dims=dims)
+    if kind == "sitk":
+        from allograft.data.io.sitk import read_sitk
+
+        return read_sitk(ref.path, dims=dims)
     from allograft.data.io.raster import read_raster, read_tiff
 
     return read_tiff(ref.path, dims=dims) if kind == "tiff" else read_raster(ref.path)

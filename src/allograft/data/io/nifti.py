@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from allograft.core.errors import DataError
-from allograft.core.geometry import Geometry
 from allograft.data.io.image import MAX_VALUES, Image, too_large
 from allograft.data.io.orient import to_canonical
 
@@ -49,7 +48,7 @@ def read_nifti(path: Path, *, dims: int | None = None) -> Image:
     single = array.shape[3] == 1
     array, geometry, stored = to_canonical(array, affine, path)
     image = Image(array=array, geometry=geometry, channels=_names(len(array), colours), stored=stored)
-    return _flatten(image) if dims == 2 or (dims is None and single) else image
+    return image.flattened() if dims == 2 or (dims is None and single) else image
 
 
 def _numbers(array: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
@@ -86,14 +85,3 @@ def _names(count: int, colours: bool) -> tuple[str, ...]:
     if colours:
         return ("red", "green", "blue")
     return ("grey",) if count == 1 else ("",) * count
-
-
-def _flatten(image: Image) -> Image:
-    """Return a volume of one slice as a picture, keeping the spacing within the slice."""
-    single = [axis for axis, n in enumerate(image.geometry.shape) if n == 1]
-    if not single:
-        return image
-    spacing = [value for axis, value in enumerate(image.geometry.spacing) if axis != single[0]]
-    array = image.array.squeeze(axis=single[0] + 1)
-    flat = Geometry.of_pixels(array.shape[1:]).model_copy(update={"spacing": tuple(spacing), "unit": "mm"})
-    return Image(array=array, geometry=flat, channels=image.channels)

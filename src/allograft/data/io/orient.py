@@ -17,7 +17,7 @@ from allograft.core.errors import DataError
 from allograft.core.geometry import Geometry
 from allograft.data.io.image import Stored
 
-__all__ = ["geometry_of", "to_canonical", "to_stored"]
+__all__ = ["canonical_grid", "geometry_of", "to_canonical", "to_stored"]
 
 SHEAR = 1e-2
 """Largest cosine between two axes that still counts as a right angle."""
@@ -36,14 +36,25 @@ def to_canonical(
     Raises:
         DataError: the affine has no inverse or its axes are not at right angles.
     """
+    geometry, stored = canonical_grid(array.shape[1:], affine, path)
+    out = array.transpose(0, *(axis + 1 for axis in stored.order))
+    out = out[(slice(None), *(slice(None, None, -1 if f else 1) for f in stored.flipped))]
+    return np.ascontiguousarray(out), geometry, stored
+
+
+def canonical_grid(shape: Sequence[int], affine: npt.NDArray[np.float64], path: Path) -> tuple[Geometry, Stored]:
+    """Return what `to_canonical` says of the grid, for a file whose pixels are not read.
+
+    Raises:
+        DataError: as `to_canonical`.
+    """
     order, flipped = _nearest(affine, path)
-    shape = array.shape[1:]
-    out = array.transpose(0, *(axis + 1 for axis in order))
-    out = np.ascontiguousarray(out[(slice(None), *(slice(None, None, -1 if f else 1) for f in flipped))])
-    stored = Stored(shape=tuple(shape), affine=tuple(map(tuple, affine.tolist())), order=tuple(order), flipped=flipped)
+    shape = tuple(int(n) for n in shape)
+    stored = Stored(shape=shape, affine=tuple(map(tuple, affine.tolist())), order=tuple(order), flipped=flipped)
     columns = [affine[:3, axis] * (-1 if f else 1) for axis, f in zip(order, flipped, strict=True)]
     corner = sum((affine[:3, axis] * (shape[axis] - 1) for axis, f in zip(order, flipped, strict=True) if f), 0.0)
-    return out, geometry_of(np.stack(columns, axis=1), affine[:3, 3] + corner, out.shape[1:], path), stored
+    turned = [shape[axis] for axis in order]
+    return geometry_of(np.stack(columns, axis=1), affine[:3, 3] + corner, turned, path), stored
 
 
 def to_stored(array: npt.NDArray[Any], stored: Stored) -> npt.NDArray[Any]:

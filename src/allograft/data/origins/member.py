@@ -14,7 +14,7 @@ from typing import IO, NamedTuple
 
 from allograft.core.errors import DataError
 
-__all__ = ["MAX_BYTES", "has_member", "take_member"]
+__all__ = ["MAX_BYTES", "has_member", "take_all", "take_member"]
 
 MAX_BYTES = 4 * 2**30
 """Most bytes that one origin may unpack to."""
@@ -76,6 +76,19 @@ def take_member(archive: Path, member: str, into: Path, *, limit: int = MAX_BYTE
         msg = f'{archive.name}: holds no "{member}". Check the path and the version of the origin.'
         raise DataError(msg)
     return into / name
+
+
+def take_all(archive: Path, into: Path, *, limit: int = MAX_BYTES) -> None:
+    """Extract every file of an archive below the empty folder `into`.
+
+    Raises:
+        DataError: damaged archive; a link; a path that leaves the folder; too large.
+    """
+    left = limit
+    with _items(archive) as items:
+        for item in items:
+            _check(item, archive, left)
+            left -= _copy(item, _target(into, item.path.removeprefix("./"), archive), archive, left)
 
 
 def _inside(path: str, member: str) -> str | None:

@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic_core import CoreSchema
 from torch import Tensor
 
 from allograft.core.config import Config
@@ -78,6 +79,19 @@ class Augment(Config):
     def _named(cls, data: object) -> object:
         """Read "flip" and {flip: {p: 0.5}} as {kind: flip, ...}."""
         return [_with_kind(entry) for entry in data] if isinstance(data, list | tuple) else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the JSON schema with the short forms, so that editors take them too."""
+        whole = handler.resolve_ref_schema(handler(core_schema))
+        one = {"type": "object", "minProperties": 1, "maxProperties": 1}
+        short: list[dict[str, Any]] = [
+            {"enum": sorted(TRANSFORMS)},
+            {**one, "propertyNames": {"enum": sorted(TRANSFORMS)}},
+        ]
+        entries = {"type": "array", "items": {"anyOf": [*short, whole["properties"]["transforms"]["items"]]}}
+        whole["properties"]["transforms"] = {**entries, "default": []}
+        return {"anyOf": [{"enum": ["none", "light", "strong"]}, entries, whole]}
 
     @model_validator(mode="after")
     def _each_acts(self) -> Self:

@@ -38,6 +38,9 @@ CBR_FORMS: dict[str, CBRForm] = {
     "cbr_small": CBRForm(7, (32, 64, 128, 256)),
     "cbr_tiny": CBRForm(5, (32, 64, 128, 256)),
     "cbr_tiny_wide": CBRForm(5, (64, 128, 256, 512)),
+    # For the start "slim" with until = stage1: the first two units at full width, half above.
+    "cbr_large_w_slim": CBRForm(7, (64, 128, 128, 256)),
+    "cbr_tiny_slim": CBRForm(5, (32, 64, 64, 128)),
 }
 
 

@@ -70,6 +70,7 @@ class ResNet(nn.Module):
         in_channels: channels of the image.
         width: multiplies all channel counts (64 in the stem), rounded there; 1 is the paper's.
         drop_path: stochastic-depth rate of the last block, rising linearly from 0 at the first.
+        slim: halve the channels of stages 3 and 4, for the start "slim" (Transfusion's hybrid).
 
     Raises:
         ConfigError: depth, variant or dims is unknown.
@@ -84,12 +85,14 @@ class ResNet(nn.Module):
         in_channels: int = 3,
         width: float = 1.0,
         drop_path: float = 0.0,
+        slim: bool = False,
     ) -> None:
         super().__init__()
         _check(depth, variant)
         form, base, expansion = FORMS[variant], scaled(64, width), 1 if depth < 50 else 4
         self.dims, self.in_channels = dims, in_channels
-        self.channels: tuple[int, ...] = (base, *(base * 2**i * expansion for i in range(4)))
+        widths = tuple(base * 2**i // (2 if slim and i >= 2 else 1) for i in range(4))
+        self.channels: tuple[int, ...] = (base, *(width * expansion for width in widths))
         self.strides = _strides(form)
         self.conv1 = conv(dims, (in_channels, base), form.kernel, stride=form.stride)
         self.bn1 = norm(dims, base)
@@ -99,9 +102,9 @@ class ResNet(nn.Module):
         block = BasicBlock if expansion == 1 else Bottleneck
         for i, count in enumerate(BLOCKS[depth]):
             how = _How(dims, form.strides[i], form.dilations[i], (variant, depth) in TYPE_A)
-            first = block((self.channels[i], base * 2**i), how, next(rates))
+            first = block((self.channels[i], widths[i]), how, next(rates))
             rest = how._replace(stride=1)
-            more = [block((self.channels[i + 1], base * 2**i), rest, next(rates)) for _ in range(count - 1)]
+            more = [block((self.channels[i + 1], widths[i]), rest, next(rates)) for _ in range(count - 1)]
             self.add_module(f"layer{i + 1}", nn.Sequential(first, *more))
         init_kaiming(self)
 

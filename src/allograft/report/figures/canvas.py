@@ -10,18 +10,19 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.style
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from allograft.report.style import GRID, INK, MUTED, ROLES
 
-__all__ = ["Sheet", "cut", "numbers_across", "sheet", "text_width"]
+__all__ = ["Sheet", "cut", "sheet", "text_width"]
 
-_RC = {
+_RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "allograft",
     "text.parse_math": False,
@@ -53,6 +54,7 @@ _RC = {
 }
 _KEPT = 3
 """Decimals of coordinates: a thousandth of a pixel."""
+_TAG = re.compile(r"<[^>]+>")
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,16 @@ class Sheet:
 
         Args:
             name: unique in the page; begins every id of the drawing.
-            label: what is to be seen, for people who do not see it.
+            label: what is to be seen, for people who do not see it; empty for mere decoration.
         """
         file = io.StringIO()
         mark: dict[str, None] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         self.fig.savefig(file, format="svg", transparent=True, metadata=mark)
         body = _inside(file.getvalue(), name)
-        size = f'viewBox="0 0 {self.width:g} {self.height:g}" style="max-width:{1.25 * self.width:g}px"'
-        return Markup('<svg role="img" aria-label="{}" {}>{}</svg>').format(escape(label), Markup(size), Markup(body))
+        w, h = self.width, self.height
+        size = f'viewBox="0 0 {w:g} {h:g}" style="--natural:{w:g}px;max-width:{1.25 * w:g}px"'
+        told = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
+        return Markup("<svg {} {}>{}</svg>").format(told, Markup(size), Markup(body))
 
 
 @contextmanager
@@ -105,23 +109,23 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-(most - most // 2) :]}"
 
 
-def numbers_across(axes: Axes, *, bins: int) -> None:
-    """Put about `bins` round numbers on the x axis."""
-    axes.locator_params(axis="x", nbins=bins)
-
-
 def _inside(text: str, name: str) -> str:
     """Take what is inside the <svg> of a file; make ids unique, colours variables, and the text short."""
     body = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->|<defs>\s*</defs>", "", body, flags=re.DOTALL)
-    body = body.replace("xlink:href", "href")
-    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
-    body = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", body)
-    body = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", body)
-    body = re.sub(r" font-family: [^;\"]*;?", "", body)
-    body = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", body)
-    body = re.sub(r"-?\d+\.\d{4,}", lambda m: f"{float(m[0]):.{_KEPT}f}".rstrip("0").rstrip("."), body)
-    body = re.sub(r"\s*\n\s*", "\n", body)
-    for plain in re.findall(r'(?:fill|stroke)="(#[0-9a-f]{6})"', body):
-        body = re.sub(rf'(fill|stroke)="{plain}"', rf'style="\1: {ROLES.get(plain, plain)}"', body)
-    return re.sub(r"#[0-9a-f]{6}(?=[;\"])", lambda m: ROLES.get(m[0], m[0]), body)
+    used = {found for tag in _TAG.findall(body) for found in re.findall(r'(?:href="#|url\(#)([^")]+)', tag)}
+    # Only tags are edited: what stands between them is the reader's own words.
+    body = _TAG.sub(lambda tag: _tidy(tag[0], name, used), body)
+    return re.sub(r"\s*\n\s*", "\n", body)
+
+
+def _tidy(tag: str, name: str, used: set[str]) -> str:
+    """Rewrite one tag; ids that nobody refers to are dropped."""
+    tag = tag.replace("xlink:href", "href")
+    tag = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", tag)
+    tag = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", tag)
+    tag = re.sub(r' font-family: [^;"]*;?| transform="rotate\(-?0 [^"]*\)"', "", tag)
+    tag = re.sub(r"-?\d+\.\d{4,}", lambda m: f"{float(m[0]):.{_KEPT}f}".rstrip("0").rstrip("."), tag)
+    # A variable works in a style, not in an attribute of its own.
+    tag = re.sub(r'\b(fill|stroke)="(#[0-9a-f]{6})"', r'style="\1: \2"', tag)
+    return re.sub(r"#[0-9a-f]{6}(?=[;\"])", lambda m: ROLES.get(m[0], m[0]), tag)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from allograft.report.figures.canvas import text_width
 from allograft.report.figures.rows import Row, row_sheet
-from allograft.report.style import FATES, GRID, INK, MUTED, PAPER
+from allograft.report.style import FATES, GRID, INK, MUTED, ON_BAR, ON_DARK, PAPER
 from allograft.report.words import percent
 
 __all__ = ["coverage"]
@@ -36,7 +36,7 @@ def coverage(recipes: Named, *, name: str, width: float) -> Markup:
 
 
 def _beside(frozen: float) -> str:
-    return f"{percent(frozen)} frozen" if frozen else "all learn"
+    return f"{percent(frozen)} frozen" if frozen else "none frozen"
 
 
 def _said(recipe: str, shares: Mapping[str, float]) -> str:
@@ -52,9 +52,8 @@ def _bar(axes: Axes, y: float, shares: Mapping[str, float], inside: float, heigh
             continue
         axes.barh(y, share, left=begin, height=height, color=fate.colour, edgecolor=PAPER, linewidth=0.8, zorder=3)
         if text_width(fate.name, 11) < 0.9 * share * inside:
-            axes.text(
-                begin + share / 2, y, fate.name, ha="center", va="center", fontsize=11, color="#0000bf", zorder=4
-            )
+            ink = ON_DARK if fate.name == "copied" else ON_BAR
+            axes.text(begin + share / 2, y + 0.02, fate.name, ha="center", va="center", size=11, color=ink, zorder=4)
         begin += share
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -15,7 +16,7 @@ from allograft.study.summary import Curve
 
 __all__ = ["efficiency", "over_steps"]
 
-_WIDTH, _HEIGHT = 440.0, 300.0
+_WIDTH, _HEIGHT = 400.0, 280.0
 
 
 def over_steps(curves: Sequence[Curve], looks: Mapping[str, Look], *, what: str, name: str) -> Markup:
@@ -76,5 +77,5 @@ def _whiskers(axes: Axes, c: Curve, look: Look, shift: float) -> None:
 
 def _reach(shares: Sequence[float]) -> float:
     """Return the factor that a share's points may lie away from it: a quarter of the smallest gap."""
-    ratios = [b / a for a, b in zip(shares[:-1], shares[1:], strict=True)]
-    return float(min(ratios, default=1.5)) ** 0.25
+    ratios = [b / a for a, b in pairwise(shares)]
+    return float(min(ratios, default=1.5) ** 0.25)

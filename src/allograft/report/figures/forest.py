@@ -8,6 +8,7 @@ from math import isfinite
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from allograft.report.figures.canvas import cut
 from allograft.report.figures.rows import Row, row_sheet
 from allograft.report.style import INK, MUTED, PAPER, SHADE, VERDICTS
 from allograft.report.words import p_value, signed, span
@@ -34,7 +35,11 @@ def forest(pairs: Sequence[Pair], *, metric: str, baseline: str, name: str, widt
     label = f"Difference of each recipe from {baseline} in {metric} with 95 % interval. " + ". ".join(
         f"{p.a}: {signed(p.difference)} ({span(*(p.ci or (None, None)))}), {p.verdict}" for p in pairs
     )
-    xlabel = f"better than {baseline} →"
+    xlabel = (
+        f"difference in {metric} from {cut(baseline, 18)}"
+        if narrow
+        else f"difference in {metric} (right of 0: better than {baseline})"
+    )
     with row_sheet(rows, width=width, xlabel=xlabel, top=22) as (page, axes):
         margins = {pair.margin for pair in pairs if isfinite(pair.margin)}
         _limits(axes, pairs, max(margins, default=0.0))

@@ -9,12 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from allograft.report.figures.canvas import cut, sheet, text_width
-from allograft.report.style import INK, MUTED
+from allograft.report.style import HEAT, INK, MUTED
 
 __all__ = ["heatmap"]
 
-_CELL, _ROW = 46.0, 30.0
-HEAT = "#0000b0"
+_CELL, _ROW = 40.0, 28.0
 
 Cells = Mapping[tuple[str, str], float | None]
 
@@ -24,8 +23,8 @@ def heatmap(rows: Sequence[str], columns: Sequence[str], cells: Cells, *, what: 
 
     The colour lies over the page with an opacity that follows the value, so it works on light and dark.
     """
-    row_names, column_names = [cut(r, 20) for r in rows], [cut(c, 14) for c in columns]
-    left = 18 + max(text_width(r) for r in row_names)
+    row_names, column_names = [cut(r, 18) for r in rows], [cut(c, 18) for c in columns]
+    left = 18 + max(text_width(r, 11.5) for r in row_names)
     top = 16 + 0.72 * max(text_width(c, 11.5) for c in column_names)
     tail = 0.72 * text_width(column_names[-1], 11.5)
     label = f"{what}. " + ". ".join(
@@ -38,7 +37,14 @@ def heatmap(rows: Sequence[str], columns: Sequence[str], cells: Cells, *, what: 
         axes.set_ylim(len(rows), 0)
         for y, r in enumerate(rows):
             axes.annotate(
-                row_names[y], (0, y + 0.5), (-8, 0), textcoords="offset points", ha="right", va="center", color=INK
+                row_names[y],
+                (0, y + 0.5),
+                (-8, 0),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                color=INK,
+                fontsize=11.5,
             )
             for x, c in enumerate(columns):
                 _cell(axes, x, y, cells.get((r, c)))

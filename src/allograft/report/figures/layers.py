@@ -36,7 +36,9 @@ def change(layers: Sequence[Layer], looks: Mapping[str, Look], *, name: str, wid
                 line.set_dashes(look.dashes)
         axes.set_xlim(-0.4, len(stages) - 0.6)
         axes.set_ylim(bottom=0)
-        axes.set_xticks(range(len(stages)), [cut(s, 14) for s in stages], rotation=38, ha="right", rotation_mode="anchor")
+        axes.set_xticks(
+            range(len(stages)), [cut(s, 14) for s in stages], rotation=38, ha="right", rotation_mode="anchor"
+        )
         axes.locator_params(axis="y", nbins=6)
         return page.svg(name, label)
 

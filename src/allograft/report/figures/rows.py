@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from allograft.report.figures.canvas import Sheet, cut, sheet, text_width
@@ -36,9 +37,9 @@ class Row(NamedTuple):
 def row_sheet(rows: Sequence[Row], *, width: float, xlabel: str, top: float = 8) -> Iterator[tuple[Sheet, Axes]]:
     """Yield a sheet and its axes; row i is drawn at y = i, from the top."""
     narrow = width < 500
-    each = 50.0 if narrow else 38.0
+    each = 52.0 if narrow else 38.0
     left = 8.0 if narrow else min(220.0, 20 + max(text_width(row.name) for row in rows))
-    right = 8.0 if narrow else 16 + max(text_width(row.text, 11.5) for row in rows)
+    right = 22.0 if narrow else 16 + max(text_width(row.text, 11.5) for row in rows)
     with sheet(width, top + each * len(rows) + _AXIS) as page:
         axes = page.axes(left=left, right=right, top=top, bottom=_AXIS)
         axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -51,7 +52,7 @@ def row_sheet(rows: Sequence[Row], *, width: float, xlabel: str, top: float = 8)
         yield page, axes
 
 
-def both[T](draw: Callable[[float], T]) -> dict[str, T]:
+def both(draw: Callable[[float], Markup]) -> dict[str, Markup]:
     """Draw for wide pages and for phones."""
     return {"wide": draw(WIDE), "narrow": draw(NARROW)}
 
@@ -59,7 +60,7 @@ def both[T](draw: Callable[[float], T]) -> dict[str, T]:
 def _write(axes: Axes, y: int, row: Row, *, narrow: bool) -> None:
     at, to = ("axes fraction", "data"), "offset points"
     if narrow:
-        name = {"xy": (0, y - 0.26), "xytext": (0, 0), "ha": "left"}
+        name = {"xy": (0, y - 0.26), "xytext": (4, 0), "ha": "left"}
         text = {"xy": (1, y - 0.26), "xytext": (0, 0), "ha": "right"}
     else:
         name = {"xy": (0, y), "xytext": (-12, 0), "ha": "right"}

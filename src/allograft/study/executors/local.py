@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from typing import NoReturn
 
-from allograft.study.outcome import Done, Failed, RunKey, Waiting
+from allograft.study.outcome import Done, Failed, RunKey, Waiting, attempt
 
 __all__ = ["LocalExecutor"]
 
@@ -31,7 +34,7 @@ class LocalExecutor:
     def map(self, job: Callable[[RunKey], Ended], keys: Sequence[RunKey]) -> Iterator[Ended]:
         """Yield every outcome exactly once, in the order in which runs end."""
         if self.workers == 1:
-            yield from map(job, keys)
+            yield from (attempt(job, key) for key in keys)
             return
         waiting = list(reversed(keys))
         while waiting:
@@ -50,11 +53,11 @@ class LocalExecutor:
         """Run `waiting` (emptied from its end) in one pool; runs under way when it broke go to `suspects`."""
         context = multiprocessing.get_context("spawn")
         running: dict[Future[Ended], RunKey] = {}
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
             try:
                 while waiting or running:
                     while waiting and len(running) < workers:
-                        running[pool.submit(job, waiting[-1])] = waiting[-1]
+                        running[pool.submit(attempt, job, waiting[-1])] = waiting[-1]
                         waiting.pop()
                     ended, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in ended:
@@ -63,3 +66,19 @@ class LocalExecutor:
                         yield outcome
             except BrokenProcessPool:
                 suspects += running.values()
+
+
+def _end_with_parent() -> None:
+    """Make this worker end when the study's process does.
+
+    A killed parent cannot tell its workers; they would wait for ever, or go on with a run that the
+    study, started again, has given to somebody else.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has a parent"
+
+    def watch() -> NoReturn:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

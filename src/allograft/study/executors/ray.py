@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from allograft.core.errors import MissingExtra
-from allograft.study.outcome import Done, Failed, RunKey, Waiting
+from allograft.study.outcome import Done, Failed, RunKey, Waiting, attempt
 
 __all__ = ["RayExecutor"]
 
@@ -79,7 +79,7 @@ class RayExecutor:
 def _call(job: Callable[[RunKey], Ended], key: RunKey, path: list[str]) -> Ended:
     """Run on the worker, with the driver's import path where plug-ins may lie."""
     sys.path += [entry for entry in path if entry not in sys.path]
-    return job(key)
+    return attempt(job, key)
 
 
 def _import_ray() -> ModuleType:

@@ -70,13 +70,28 @@ def test_dose_grid_is_a_scaled_volume():
         ("reportsi", "without pixels"),
         ("rtplan", "without pixels"),
         ("badVR", "wrong kind"),
-        ("SC_rgb_jpeg_gdcm", "no installed decoder"),
     ],
 )
 def test_unreadable_real_files_name_themselves(name, text):
     with pytest.raises(DataError, match=text) as caught:
         read(REAL / f"{name}.dcm")
     assert name in str(caught.value)
+
+
+def test_without_a_decoder_the_message_says_which_to_install(monkeypatch):
+    def no_decoder(*_, **__):
+        raise RuntimeError("no plugin can decode this")
+
+    monkeypatch.setattr("allograft.data.io.dicom.pixel_array", no_decoder)
+    with pytest.raises(DataError, match=r"no installed decoder reads that.*allograft\[dicom\]") as caught:
+        read(REAL / "SC_rgb_jpeg_gdcm.dcm")
+    assert "SC_rgb_jpeg_gdcm" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["SC_rgb_jpeg_gdcm", "MR_small_jpeg_ls_lossless", "JPGExtended", "JPEG-lossy"])
+def test_pylibjpeg_decodes_real_compressed_files(name):
+    pytest.importorskip("pylibjpeg", reason="the extra allograft[dicom] is not installed")
+    assert read(REAL / f"{name}.dcm").array.size > 0
 
 
 def test_every_second_packaged_file_is_read_or_refused_in_our_words():

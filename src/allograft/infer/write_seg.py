@@ -1,0 +1,182 @@
+"""Write label volumes as DICOM SEG on exactly the grid of the series that they were made from.
+
+The file carries the patient's and the study's identity, copied from the series: without it no
+archive could file it. It is the one output that does.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import highdicom as hd
+import numpy as np
+import numpy.typing as npt
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
+
+from allograft.core.atomic import write_bytes
+from allograft.core.config import Config
+from allograft.core.errors import DataError
+from allograft.data.io.dicom_series import Placed, placed_slices, read_dataset
+from allograft.data.io.image import Image
+from allograft.infer.segment_codes import OWN_SCHEME, code_of
+from allograft.infer.write_nifti import on_stored_grid
+
+__all__ = ["Algorithm", "write_seg"]
+
+
+class Algorithm(Config):
+    """Who made the segmentation.
+
+    Args:
+        name: of the model or study.
+        version: of the run (its id).
+        software: version of this package.
+        label: short description in the file's list of contents.
+    """
+
+    name: str
+    version: str
+    software: str
+    label: str = "SEGMENTATION"
+
+
+def write_seg(  # noqa: PLR0913 - each is a fact that the standard asks for
+    path: Path,
+    labels: npt.NDArray[Any],
+    image: Image,
+    *,
+    source: Path,
+    classes: Sequence[str],
+    algorithm: Algorithm,
+    omit_empty_frames: bool = False,
+) -> Path:
+    """Write a BINARY segmentation with a segment for every class but the first (background).
+
+    Args:
+        path: ends in .dcm.
+        labels: (D, H, W) class indices on the grid of `image`.
+        image: the series as it was read, before any resampling.
+        source: the folder, or the multi-frame file, that `image` was read from.
+        classes: class names; number k is segment k, whether it occurs or not.
+        algorithm: who made it.
+        omit_empty_frames: leave out frames without a pixel; smaller, but some viewers and converters
+            then lose slices.
+
+    Returns:
+        The path.
+
+    Raises:
+        DataError: the source is no series with positions, its headers lack what a segmentation must
+            carry, or the labels lie on another grid or beyond the classes.
+    """
+    stored = on_stored_grid(labels, image)
+    if stored.ndim != 3 or (stored.size and int(stored.max()) >= len(classes)) or stored.min() < 0:
+        msg = (
+            f"{path}: labels of shape {stored.shape}, {stored.min()} to {stored.max()}, do not fit a volume of "
+            f"{len(classes)} classes."
+        )
+        raise DataError(msg)
+    placed = placed_slices(source)
+    if placed.shape != stored.shape:
+        msg = (
+            f"{source}: its grid {placed.shape} is not that of the labels {stored.shape}. Give the image's own series."
+        )
+        raise DataError(msg)
+    datasets = [_read_source(file) for file in placed.files]
+    pixels = np.ascontiguousarray(_in_file_order(stored, placed), np.uint8 if len(classes) <= 256 else np.uint16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # highdicom and pydicom quote values of the source's header
+        try:
+            file = _segmentation(datasets, pixels, classes, algorithm, omit_empty_frames=omit_empty_frames)
+        except (AttributeError, ValueError, TypeError, KeyError) as error:
+            msg = (
+                f"{source}: its headers do not allow a DICOM segmentation ({type(error).__name__}: {_plain(error)}). "
+                "Write NIfTI instead, or export the series again with its full headers."
+            )
+            raise DataError(msg) from error
+        buffer = io.BytesIO()
+        file.save_as(buffer, enforce_file_format=True)
+    write_bytes(path, buffer.getvalue())
+    return path
+
+
+def _segmentation(
+    datasets: list[Any],
+    pixels: npt.NDArray[Any],
+    classes: Sequence[str],
+    algorithm: Algorithm,
+    *,
+    omit_empty_frames: bool,
+) -> Any:
+    """Build the object; the standard's wording of each field is highdicom's."""
+    made_by = hd.AlgorithmIdentificationSequence(
+        name=algorithm.name, version=algorithm.version, family=codes.DCM.ArtificialIntelligence
+    )
+    file = hd.seg.Segmentation(
+        source_images=datasets,
+        pixel_array=pixels,
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_description(number, name, made_by) for number, name in enumerate(classes[1:], start=1)],
+        series_instance_uid=generate_uid(prefix=None),
+        series_number=_series_number(datasets[0]),
+        sop_instance_uid=generate_uid(prefix=None),
+        instance_number=1,
+        manufacturer="allograft developers",
+        manufacturer_model_name="allograft",
+        software_versions=algorithm.software,
+        device_serial_number="0",
+        content_label=re.sub(r"[^A-Z0-9_ ]", "_", algorithm.label.upper())[:16],
+        content_description=f"{algorithm.name} {algorithm.version}"[:64],
+        omit_empty_frames=omit_empty_frames,
+    )
+    file.SeriesDescription = f"{algorithm.name} segmentation"[:64]
+    return file
+
+
+def _description(number: int, name: str, made_by: Any) -> Any:
+    found = code_of(name)
+    slug = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").upper()[:16] or f"CLASS_{number}"
+    own = hd.sr.CodedConcept(slug, OWN_SCHEME, name[:64] or slug)
+    description = hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=name[:64],
+        segmented_property_category=getattr(codes.SCT, found.category),
+        segmented_property_type=getattr(codes.SCT, found.type) if found.type else own,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=made_by,
+    )
+    if found.side:
+        side = hd.sr.CodedConcept.from_code(getattr(codes.SCT, found.side))
+        description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
+    return description
+
+
+def _read_source(file: Path) -> Any:
+    """Read a source's header; the pixels are not needed, but how they were stored is."""
+    return read_dataset(file, stop_before_pixels=True)
+
+
+def _in_file_order(stored: npt.NDArray[Any], placed: Placed) -> npt.NDArray[Any]:
+    """Return planes in the order of the source's files, or of the frames of its one file."""
+    if not placed.frames:
+        return stored
+    out = np.empty_like(stored)
+    out[list(placed.frames)] = stored
+    return out
+
+
+def _series_number(source: Any) -> int:
+    """Return a number that sorts behind the source's."""
+    return min(int(source.get("SeriesNumber") or 0) + 1000, 2**31 - 1)
+
+
+def _plain(error: Exception) -> str:
+    """Return the message where it names an attribute, not where it may quote a patient's values."""
+    text = str(error).splitlines()[0] if str(error) else ""
+    return text if isinstance(error, AttributeError) else re.sub(r"'[^']*'|\"[^\"]*\"", "...", text)

@@ -1,0 +1,64 @@
+"""Collapse: a network that predicts next to nothing, or everything, in every case.
+
+A segmentation of small structures can reach a low loss by calling every voxel background. Its mean
+Dice then says 0, its accuracy 0.99; this says what happened, in words, while there is time to stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from allograft.core.errors import ConfigError
+from allograft.metrics.segmentation.score import ClassScore
+
+__all__ = ["collapse_warning"]
+
+
+def collapse_warning(cases: Sequence[Sequence[ClassScore]], *, share: float = 0.01) -> str:
+    """Return a warning where a class is predicted nowhere, or nearly everywhere, in all cases; "" for none.
+
+    Args:
+        cases: the rows of `score_case`, one sequence per case; `metrics=()` is enough.
+        share: a class has vanished if every case that has it shows less than this share of its true
+            voxels, and has flooded if every case, whatever is true there, lacks less than this share
+            of the voxels that are not true; in (0, 1) (0.01: ours).
+
+    Raises:
+        ConfigError: the share is not in (0, 1).
+    """
+    if not 0 < share < 1:
+        msg = f"share: expected a number in (0, 1), got {share}."
+        raise ConfigError(msg)
+    columns = list(zip(*cases, strict=True))
+    vanished = [rows[0].name for rows in columns if _vanished(rows, share)]
+    flooded = [rows[0].name for rows in columns if _flooded(rows, share)]
+    asked = sum(any(row.truth_voxels for row in rows) for rows in columns)
+    said = []
+    if vanished:
+        whole = len(vanished) == asked
+        what = "The network predicts background only" if whole else f"The network never predicts {_names(vanished)}"
+        said.append(
+            f"{what}: less than {share:.0%} of the true voxels in each of {len(cases)} cases. Look at the learning "
+            "rate, at class weights, and at whether patches contain the structure."
+        )
+    if flooded:
+        said.append(
+            f"The network predicts {_names(flooded)} nearly everywhere in each of {len(cases)} cases. Look at the "
+            "label values, at class weights, and at the learning rate."
+        )
+    return " ".join(said)
+
+
+def _vanished(rows: Sequence[ClassScore], share: float) -> bool:
+    true = [row for row in rows if row.truth_voxels]
+    return bool(true) and all(row.predicted_voxels < share * row.truth_voxels for row in true)
+
+
+def _flooded(rows: Sequence[ClassScore], share: float) -> bool:
+    """Tell whether the class fills every image although it does not in truth."""
+    rest = [(row.image_voxels - row.predicted_voxels, row.image_voxels - row.truth_voxels) for row in rows]
+    return bool(rest) and all(left < share * true for left, true in rest)
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
