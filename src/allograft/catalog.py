@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -151,8 +153,13 @@ _PLUGINS: set[str] = set()
 
 
 def allow_plugin(module: str) -> None:
-    """Let study files name classes of `module`; the command line's --plugin calls this."""
+    """Let study files name classes of `module`; the command line's --plugin calls this.
+
+    The working directory is searched last, so that a file beside the study can be named.
+    """
     _PLUGINS.add(module)
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
 
 
 def _plugin(kind: str, name: str) -> type[Any] | None:

@@ -8,7 +8,7 @@ import pytest
 
 from allograft.study.executors.local import LocalExecutor
 from allograft.study.outcome import Done, Failed, RunKey, Waiting
-from allograft.testing.executors import check_executor
+from allograft.testing.executors import check_executor, synthetic_job, synthetic_key
 
 Ended = Done | Failed | Waiting
 Job = Callable[[RunKey], Ended]
@@ -25,7 +25,16 @@ def test_ray_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     from allograft.study.executors.ray import RayExecutor
 
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    check_executor(RayExecutor(cpus=0.25), seeds=1)
+    import ray
+
+    ended = []
+    for outcome in RayExecutor(cpus=0.25).map(synthetic_job, [synthetic_key("quick", 0)]):
+        ended.append(outcome)
+        assert {node["NodeManagerAddress"] for node in ray.nodes()} == {"127.0.0.1"}
+        check_executor(RayExecutor(cpus=0.25), seeds=1)  # joins the cluster that is there: starting one takes long
+        assert ray.is_initialized()
+    assert len(ended) == 1
+    assert not ray.is_initialized()
 
 
 class Broken(LocalExecutor):

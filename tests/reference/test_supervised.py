@@ -13,6 +13,7 @@ from allograft.core.errors import ConfigError, DataError
 from allograft.core.task import Task
 from allograft.data.case import Batch
 from allograft.nets.network import Output
+from allograft.objectives.segmentation_loss import SegmentationLoss
 from allograft.objectives.supervised import Supervised
 from allograft.objectives.task_loss import task_loss
 from allograft.testing.tiny import tiny_net
@@ -156,7 +157,8 @@ def test_a_step_against_the_gradient_lowers_the_loss():
     [
         ("multiclass", {"class_weights": (1.0, 2.0)}, "3 classes"),
         ("regression", {"label_smoothing": 0.1}, "regression has none"),
-        ("segmentation", {}, "segmentation"),
+        ("segmentation", {"class_weights": (1.0, 2.0)}, "3 classes"),
+        ("multiclass", {"segmentation": SegmentationLoss()}, "do nothing in a multiclass task"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(kind, settings, message):

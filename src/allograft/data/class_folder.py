@@ -14,7 +14,7 @@ from allograft.data.io.format import ENDINGS, ending_of, is_image_name
 from allograft.data.labels import LabelSpec, infer_task, target_of
 from allograft.data.manifest import UNKNOWN_GROUPS, split_name
 
-__all__ = ["FolderSpec", "image_files", "is_series", "read_class_folder"]
+__all__ = ["FolderSpec", "group_in", "image_files", "is_series", "read_class_folder"]
 
 _UNLABELLED = frozenset({"unlabelled", "unlabeled", "unlabelled_pool"})
 
@@ -92,6 +92,28 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
     return compiled
 
 
+def group_in(name: str, group_pattern: str | None) -> str:
+    """Return the patient that a case's name holds, or the name itself where there is no pattern.
+
+    Raises:
+        ConfigError: the pattern is no regular expression or has no group.
+        DataError: it finds nothing in the name.
+    """
+    pattern = _compiled(group_pattern)
+    if pattern is None:
+        return name
+    return _search(pattern, name, name)
+
+
+def _search(pattern: re.Pattern[str], text: str, where: object) -> str:
+    match = pattern.search(text)
+    group = match and (match.group("group") if "group" in pattern.groupindex else match.group(1))
+    if not group:
+        msg = f"{where}: group_pattern {pattern.pattern!r} finds no patient in {text!r}. Correct it."
+        raise DataError(msg)
+    return str(group)
+
+
 def _scan(root: Path) -> tuple[list[_Found], Counter[str]]:
     """Return all images in order of their paths, and the endings of the files left out."""
     folders = _folders(root)
@@ -161,12 +183,7 @@ def _group(item: _Found, root: Path, pattern: re.Pattern[str] | None) -> str:
     """Return the patient by pattern or DICOM header, "" where neither says it."""
     inside = Path(*item.path.relative_to(root).parts[2 if item.split else 1 :]).as_posix()
     if pattern is not None:
-        match = pattern.search(inside)
-        group = match and (match.group("group") if "group" in pattern.groupindex else match.group(1))
-        if not group:
-            msg = f"{item.path}: group_pattern {pattern.pattern!r} finds no patient in {inside!r}. Correct it."
-            raise DataError(msg)
-        return str(group)
+        return _search(pattern, inside, item.path)
     if item.path.is_dir() or ENDINGS.get(ending_of(item.path), "dicom") == "dicom":
         from allograft.data.io.dicom import dicom_group
 

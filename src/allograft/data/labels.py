@@ -32,12 +32,14 @@ class LabelSpec(Config):
         classes: class names in the order of the outputs; sorted where empty.
         positive: the positive class of a binary task.
         metric: primary metric, empty for the usual one.
+        mask_values: for masks, the value of each class in the files; by default those that occur, ascending.
     """
 
     kind: Kind | None = None
     classes: tuple[str, ...] = ()
     positive: str | None = None
     metric: str = ""
+    mask_values: tuple[int, ...] = ()
 
 
 def plain(text: str) -> str | None:

@@ -12,6 +12,7 @@ from allograft.data.case import Case, ImageRef, Target
 from allograft.data.cohort import Cohort
 from allograft.data.io.format import ENDINGS
 from allograft.data.labels import LabelSpec, infer_task, multilabel_task, plain, target_of, yes_or_no
+from allograft.data.mask_task import mask_task
 from allograft.data.table import Row, Table, read_table
 
 __all__ = ["DOMAIN_NAMES", "UNKNOWN_GROUPS", "ManifestSpec", "read_images", "read_manifest", "split_name"]
@@ -20,6 +21,7 @@ UNKNOWN_GROUPS = "patients are unknown: each image counts as independent, which 
 """The note of a cohort that does not say which images share a patient."""
 
 _IMAGE = ("image", "image_path", "path", "file", "filename", "file_name", "filepath", "image_id")
+_MASK = ("mask", "mask_path", "segmentation", "seg", "label_map")
 _LABEL = ("label", "target", "class", "diagnosis", "dx")
 _GROUP = ("patient_id", "patient", "patientid", "subject_id", "subject", "group")
 DOMAIN_NAMES = ("site", "scanner", "domain", "hospital", "centre", "center")
@@ -39,6 +41,8 @@ class ManifestSpec(LabelSpec):
     Args:
         image: column of the image's path; several columns are the channels of one image.
         label: column of the class or value; several columns are yes/no labels (multilabel).
+        mask: column of the mask's path (label file, DICOM SEG or RTSTRUCT, folder with a file for each
+            class), which makes the task a segmentation.
         group: column of the independent unit (patient).
         domain: column of the site or scanner.
         split: column that fixes "train", "val" or "test".
@@ -51,6 +55,7 @@ class ManifestSpec(LabelSpec):
 
     image: str | tuple[str, ...] | None = None
     label: str | tuple[str, ...] | None = None
+    mask: str | None = None
     group: str | None = None
     domain: str | None = None
     split: str | None = None
@@ -76,7 +81,7 @@ def read_manifest(path: Path, spec: ManifestSpec | None = None, *, check_files: 
     spec = spec or ManifestSpec()
     table = read_table(path, spec.delimiter)
     reader = _Columns(table, spec)
-    labels, task, notes = _labels(table, spec, reader)
+    labels, task, notes = _labels(table, spec, reader) if reader.mask is None else _masks(spec, reader, check_files)
     cases = tuple(reader.case(row, targets, check=check_files) for row, targets in zip(table.rows, labels, strict=True))
     _no_image_twice(path, table, cases)
     if reader.group is None:
@@ -112,13 +117,15 @@ class _Columns:
         self.table = table
         self.images = tuple(table.required(name, _IMAGE, what="the image") for name in several)
         several = (spec.label,) if isinstance(spec.label, str) or spec.label is None else spec.label
-        self.labels = tuple(table.required(name, _LABEL, what="the label") for name in several if labelled)
+        self.mask = _mask_column(table, spec) if labelled else None
+        wants = labelled and self.mask is None
+        self.labels = tuple(table.required(name, _LABEL, what="the label") for name in several if wants)
         self.group = table.column(spec.group, _GROUP, what="the group (patient)")
         self.domain = table.column(spec.domain, DOMAIN_NAMES, what="the domain (site)")
         self.split = table.column(spec.split, _SPLIT, what="the split")
         self.id = table.column(spec.id, _ID, what="the case's id")
         self.root = (table.path.parent / spec.root).resolve()
-        known = {*self.images, *self.labels, self.group, self.domain, self.split, self.id}
+        known = {*self.images, *self.labels, self.mask, self.group, self.domain, self.split, self.id}
         self.rest = tuple(name for name in table.columns if name not in known and name)
 
     def case(self, row: Row, targets: Mapping[str, Target], *, check: bool) -> Case:
@@ -161,6 +168,32 @@ def _labels(
     task, notes = infer_task(one, spec, f"{table.path}, column {names[0]}")
     targets = [target_of(task, text, columns.where(row, names[0])) for row, text in zip(rows, one, strict=True)]
     return targets, task, notes
+
+
+def _mask_column(table: Table, spec: ManifestSpec) -> str | None:
+    """Return the column of masks: the named one, or a usual one where the task is a segmentation or has no label."""
+    if spec.mask is None and spec.kind != "segmentation":
+        if spec.kind is not None or spec.label is not None or table.column(None, _LABEL, what="the label"):
+            return None
+        return table.column(None, _MASK, what="the mask")
+    return table.required(spec.mask, _MASK, what="the mask")
+
+
+def _masks(
+    spec: ManifestSpec, columns: _Columns, check: bool
+) -> tuple[list[Mapping[str, Target]], Task, tuple[str, ...]]:
+    """Return each row's mask as its target; an empty cell is unlabelled."""
+    column = columns.mask
+    assert column is not None, "only asked for where there is a column"
+    filled = [row.cells[column] != "" for row in columns.table.rows]
+    refs = [
+        _image(columns, row, column, check=check) if there else None
+        for row, there in zip(columns.table.rows, filled, strict=True)
+    ]
+    meaning = mask_task([ref for ref in refs if ref is not None], spec, f"{columns.table.path}, column {column}")
+    head, classes = meaning.task.head, meaning.classes
+    targets: list[Mapping[str, Target]] = [{} if ref is None else {head: ref._replace(classes=classes)} for ref in refs]
+    return targets, meaning.task, meaning.notes
 
 
 def _image(columns: _Columns, row: Row, column: str, *, check: bool) -> ImageRef:

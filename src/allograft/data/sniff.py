@@ -5,18 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from allograft.core.errors import DataError
+from allograft.data.bids import is_bids, read_bids
 from allograft.data.class_folder import FolderSpec, read_class_folder
 from allograft.data.cohort import Cohort
+from allograft.data.decathlon import is_decathlon, read_decathlon
 from allograft.data.io.array import array_headers
 from allograft.data.io.format import is_image_name
 from allograft.data.labels import LabelSpec
 from allograft.data.manifest import ManifestSpec, read_manifest
+from allograft.data.mask_folder import is_mask_folder, read_mask_folder
 from allograft.data.medmnist import is_medmnist, read_medmnist
+from allograft.data.nnunet import is_nnunet, read_nnunet
 
 __all__ = ["open_data"]
 
 _TABLES = (".csv", ".tsv")
 _NAMES = ("manifest", "labels", "metadata", "index", "dataset")
+_WITH_MASKS = (
+    (is_nnunet, read_nnunet),
+    (is_decathlon, read_decathlon),
+    (is_bids, read_bids),
+)
+"""Layouts of folders with masks: whether one is there, and how it is read; the first that fits."""
 
 
 def open_data(
@@ -26,7 +36,10 @@ def open_data(
     folder: FolderSpec | None = None,
     check_files: bool = True,
 ) -> Cohort:
-    """Open a table, a MedMNIST file, a folder of classes, or a folder with images and one table.
+    """Open a table, a MedMNIST file, a folder of classes or of images and masks, or images with one table.
+
+    Folders with masks: nnU-Net raw, Medical Segmentation Decathlon, BIDS, images/ and masks/, and
+    CASE/segmentations/.
 
     Args:
         path: file or folder.
@@ -43,19 +56,26 @@ def open_data(
         msg = f"{path}: no such file or folder. Check the path."
         raise DataError(msg)
     if path.is_file():
-        return _open_file(path, manifest, check_files=check_files)
+        return _open_file(path, manifest, folder, check_files=check_files)
+    for fits, read in _WITH_MASKS:
+        if fits(path):
+            return read(path, folder, check_files=check_files)
     table = _table_in(path)
     if table is not None:
         return read_manifest(table, manifest, check_files=check_files)
+    if is_mask_folder(path):
+        return read_mask_folder(path, folder, check_files=check_files)
     if any(child.is_dir() and not child.name.startswith(".") for child in path.iterdir()):
         return read_class_folder(path, folder)
     raise _unknown(path)
 
 
-def _open_file(path: Path, manifest: ManifestSpec | None, *, check_files: bool) -> Cohort:
+def _open_file(path: Path, manifest: ManifestSpec | None, folder: FolderSpec | None, *, check_files: bool) -> Cohort:
     ending = path.suffix.lower()
     if ending in _TABLES:
         return read_manifest(path, manifest, check_files=check_files)
+    if ending == ".json" and is_decathlon(path):
+        return read_decathlon(path, folder, check_files=check_files)
     if ending == ".npz" and is_medmnist(array_headers(path)):
         spec = manifest or ManifestSpec()
         labels = LabelSpec(kind=spec.kind, classes=spec.classes, positive=spec.positive, metric=spec.metric)
@@ -84,6 +104,7 @@ def _unknown(path: Path) -> DataError:
     return DataError(
         f"{path}: no data layout recognised in {what}. Looked for: a .csv or .tsv table (columns image, label, "
         "patient_id, site, split); a MedMNIST .npz file (train_images, train_labels, val_..., test_...); folders "
-        "named for classes (class/image or train/class/image); a folder with images (NIfTI, DICOM series, "
+        "named for classes (class/image or train/class/image); masks (dataset.json of nnU-Net or the Decathlon, BIDS, "
+        "images/ with masks/, CASE/segmentations/); a folder with images (NIfTI, DICOM series, "
         "pictures) and one table."
     )

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
+from pydicom.valuerep import DSfloat
 
 from allograft.core.atomic import write_bytes
 from allograft.core.config import Config
@@ -46,7 +47,7 @@ class Algorithm(Config):
     label: str = "SEGMENTATION"
 
 
-def write_seg(  # noqa: PLR0913 - each is a fact that the standard asks for
+def write_seg(
     path: Path,
     labels: npt.NDArray[Any],
     image: Image,
@@ -75,25 +76,20 @@ def write_seg(  # noqa: PLR0913 - each is a fact that the standard asks for
         DataError: the source is no series with positions, its headers lack what a segmentation must
             carry, or the labels lie on another grid or beyond the classes.
     """
-    stored = on_stored_grid(labels, image)
-    if stored.ndim != 3 or (stored.size and int(stored.max()) >= len(classes)) or stored.min() < 0:
-        msg = (
-            f"{path}: labels of shape {stored.shape}, {stored.min()} to {stored.max()}, do not fit a volume of "
-            f"{len(classes)} classes."
-        )
-        raise DataError(msg)
-    placed = placed_slices(source)
-    if placed.shape != stored.shape:
-        msg = (
-            f"{source}: its grid {placed.shape} is not that of the labels {stored.shape}. Give the image's own series."
-        )
-        raise DataError(msg)
+    stored, placed = _fitting(path, on_stored_grid(labels, image), source, len(classes))
     datasets = [_read_source(file) for file in placed.files]
     pixels = np.ascontiguousarray(_in_file_order(stored, placed), np.uint8 if len(classes) <= 256 else np.uint16)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # highdicom and pydicom quote values of the source's header
         try:
-            file = _segmentation(datasets, pixels, classes, algorithm, omit_empty_frames=omit_empty_frames)
+            file = _segmentation(
+                datasets,
+                pixels,
+                classes,
+                algorithm,
+                omit_empty_frames=omit_empty_frames,
+            )
+            _correct_step(file, placed)
         except (AttributeError, ValueError, TypeError, KeyError) as error:
             msg = (
                 f"{source}: its headers do not allow a DICOM segmentation ({type(error).__name__}: {_plain(error)}). "
@@ -106,13 +102,29 @@ def write_seg(  # noqa: PLR0913 - each is a fact that the standard asks for
     return path
 
 
+def _fitting(path: Path, stored: npt.NDArray[Any], source: Path, classes: int) -> tuple[npt.NDArray[Any], Placed]:
+    """Return the labels and where the source's slices lie, once both fit."""
+    if stored.ndim != 3 or (stored.size and int(stored.max()) >= classes) or stored.min() < 0:
+        msg = (
+            f"{path}: labels of shape {stored.shape}, {stored.min()} to {stored.max()}, do not fit a volume of "
+            f"{classes} classes."
+        )
+        raise DataError(msg)
+    placed = placed_slices(source)
+    if placed.shape != stored.shape:
+        msg = (
+            f"{source}: its grid {placed.shape} is not that of the labels {stored.shape}. Give the image's own series."
+        )
+        raise DataError(msg)
+    return stored, placed
+
+
 def _segmentation(
     datasets: list[Any],
     pixels: npt.NDArray[Any],
     classes: Sequence[str],
     algorithm: Algorithm,
-    *,
-    omit_empty_frames: bool,
+    **options: Any,
 ) -> Any:
     """Build the object; the standard's wording of each field is highdicom's."""
     made_by = hd.AlgorithmIdentificationSequence(
@@ -133,10 +145,18 @@ def _segmentation(
         device_serial_number="0",
         content_label=re.sub(r"[^A-Z0-9_ ]", "_", algorithm.label.upper())[:16],
         content_description=f"{algorithm.name} {algorithm.version}"[:64],
-        omit_empty_frames=omit_empty_frames,
+        **options,
     )
     file.SeriesDescription = f"{algorithm.name} segmentation"[:64]
     return file
+
+
+def _correct_step(file: Any, placed: Placed) -> None:
+    """Set the step that the positions give: highdicom copies the source's, which is often wrong and is trusted."""
+    holders = [*file.SharedFunctionalGroupsSequence, *file.PerFrameFunctionalGroupsSequence]
+    for holder in holders:
+        for measures in holder.get("PixelMeasuresSequence") or []:
+            measures.SpacingBetweenSlices = DSfloat(float(np.linalg.norm(placed.affine[:3, 0])), auto_format=True)
 
 
 def _description(number: int, name: str, made_by: Any) -> Any:

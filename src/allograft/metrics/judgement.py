@@ -84,7 +84,14 @@ class Judgement(NamedTuple):
 
 
 def judge(
-    metric: Metric, arms: Sequence[Arm], *, unit: str, margin: float | None = None, level: float = 0.95, seed: int = 0
+    metric: Metric,
+    arms: Sequence[Arm],
+    *,
+    unit: str,
+    margin: float | None = None,
+    pairs: bool = True,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> Judgement:
     """Estimate every arm and compare every pair.
 
@@ -93,6 +100,7 @@ def judge(
         arms: at least one; all on the same cases.
         unit: what an independent unit is ("patient"), as `Predictions.groups` names them.
         margin: smallest difference that matters; the metric's own by default.
+        pairs: whether to compare; False estimates only.
         level: confidence level.
         seed: of the bootstrap's draws.
 
@@ -101,7 +109,7 @@ def judge(
     """
     _check(arms)
     first = arms[0].predictions[0]
-    found = _evidence(metric, arms, level, seed)
+    found = _evidence(metric, arms, level, seed, pairs=pairs)
     direction = metric.larger_is_better
     comparisons = [
         compare(
@@ -110,7 +118,7 @@ def judge(
             unit=unit,
             margin=metric.margin if margin is None else margin,
         )
-        for i, j in combinations(range(len(arms)), 2)
+        for i, j in found.pairs
     ]
     estimates = tuple(_within(metric, one) for one in found.estimates)
     skipped = () if first.task.kind == "regression" else skipped_classes(first)
@@ -138,12 +146,12 @@ class _Found(NamedTuple):
     dropped: tuple[str, ...] = ()
 
 
-def _evidence(metric: Metric, arms: Sequence[Arm], level: float, seed: int) -> _Found:
+def _evidence(metric: Metric, arms: Sequence[Arm], level: float, seed: int, *, pairs: bool) -> _Found:
     """Choose the way that is valid for this metric and these predictions."""
     cases = [_mean_cases(metric, arm) for arm in arms]
     known = [values for values in cases if values is not None]
     if len(known) == len(arms):
-        return _over_unit_means(arms, known, level, seed)
+        return _over_unit_means(arms, known, level, seed, pairs=pairs)
     return _by_delong(arms, level) if _delong_fits(metric, arms) else _by_resampling(metric, arms, level, seed)
 
 
@@ -153,7 +161,7 @@ def _mean_cases(metric: Metric, arm: Arm) -> Array | None:
     return np.asarray(np.mean(known, axis=0), dtype=np.float64) if known else None
 
 
-def _over_unit_means(arms: Sequence[Arm], cases: Sequence[Array], level: float, seed: int) -> _Found:
+def _over_unit_means(arms: Sequence[Arm], cases: Sequence[Array], level: float, seed: int, *, pairs: bool) -> _Found:
     groups = arms[0].predictions[0].groups
     # Targets are the same for all arms, so every arm has a value for the same units.
     paired = [paired_unit_means(values, values, groups) for values in cases]
@@ -168,11 +176,11 @@ def _over_unit_means(arms: Sequence[Arm], cases: Sequence[Array], level: float, 
         )
         for arm, values in zip(arms, means, strict=True)
     ]
-    pairs = {
+    compared = {
         (i, j): paired_evidence(means[i], means[j], level=level, seed=seed)
-        for i, j in combinations(range(len(arms)), 2)
+        for i, j in combinations(range(len(arms) if pairs else 0), 2)
     }
-    return _Found(estimates, pairs, paired[0].dropped)
+    return _Found(estimates, compared, paired[0].dropped)
 
 
 def _delong_fits(metric: Metric, arms: Sequence[Arm]) -> bool:

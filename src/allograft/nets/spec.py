@@ -18,7 +18,7 @@ class NetSpec(Config):
         encoder: name in `allograft.catalog.ENCODERS`, or "timm:NAME".
         dims: 2 or 3.
         in_channels: input channels, >= 1; None takes the data's.
-        decoder: name in `allograft.catalog.DECODERS`, "" for classification.
+        decoder: "" for classification; there are no decoders yet.
         width: multiplies channel counts where the encoder offers it, 1 is the paper's.
         dropout: probability on the pooled features before the head, in [0, 1).
         drop_path: largest stochastic-depth rate, in [0, 1).

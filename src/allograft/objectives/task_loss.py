@@ -1,8 +1,4 @@
-"""The plain loss of a task: what every objective for labelled cases starts from.
-
-Cases whose target is absent are taken out before anything is computed, so nothing that stands in
-their place can reach the loss or a gradient.
-"""
+"""The plain loss of a task: what every objective for labelled cases starts from."""
 
 from __future__ import annotations
 
@@ -12,11 +8,13 @@ import torch
 from torch import Tensor
 
 from allograft.contracts import Loss, TaskLoss
-from allograft.core.errors import ConfigError, DataError
+from allograft.core.errors import ConfigError
 from allograft.core.task import Task
 from allograft.data.case import Batch
 from allograft.functional.cross_entropy import binary_cross_entropy, one_hot, smooth, soft_cross_entropy
 from allograft.nets.network import Output
+from allograft.objectives.labelled import labelled
+from allograft.objectives.segmentation_loss import SegmentationLoss
 
 __all__ = ["task_loss"]
 
@@ -28,28 +26,39 @@ class _Terms(NamedTuple):
     share: Tensor
 
 
-def task_loss(task: Task, *, label_smoothing: float = 0.0, class_weights: tuple[float, ...] = ()) -> TaskLoss:
+def task_loss(
+    task: Task,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: tuple[float, ...] = (),
+    segmentation: SegmentationLoss | None = None,
+) -> TaskLoss:
     """Return the loss of a task, a mean over the labelled cases of a batch.
 
     Multiclass is cross-entropy for (B,) indices or soft (B, L) targets, binary and multilabel are
-    binary cross-entropy on logits, regression is the squared error. `Batch.weight` (B,) weighs
-    cases. In multilabel, a single label below 0 or NaN is absent too. A batch without a labelled
-    case gives 0, with a gradient of 0.
+    binary cross-entropy on logits, regression is the squared error, segmentation is soft Dice and
+    cross-entropy (`SegmentationLoss`). `Batch.weight` (B,) weighs cases. In multilabel, a single
+    label below 0 or NaN is absent too. A batch without a labelled case gives 0, with a gradient
+    of 0.
 
     Args:
         task: what is predicted; its head names logits and targets.
         label_smoothing: in [0, 1); 0 for regression.
         class_weights: one per class (binary: negative, positive; multilabel: one per label), > 0;
             empty for 1. The mean is divided by the weights, as in PyTorch.
+        segmentation: settings of the loss of a segmentation, None for the usual ones.
 
     Raises:
-        ConfigError: the task is a segmentation, or the settings do not fit it.
+        ConfigError: the settings do not fit the task.
     """
     if class_weights and len(class_weights) != len(task.classes):
         msg = f"class_weights has {len(class_weights)} values for {len(task.classes)} classes {list(task.classes)}."
         raise ConfigError(msg)
     if task.kind == "segmentation":
-        msg = 'the plain loss of a "segmentation" is not built yet; give an objective that brings its own.'
+        settings = segmentation or SegmentationLoss()
+        return settings.build(task, label_smoothing=label_smoothing, class_weights=class_weights)
+    if segmentation is not None:
+        msg = f"settings of a segmentation loss do nothing in a {task.kind} task. Leave them out."
         raise ConfigError(msg)
     if task.kind == "regression" and (label_smoothing or class_weights):
         msg = "label_smoothing and class_weights are about classes; a regression has none. Leave them out."
@@ -58,34 +67,12 @@ def task_loss(task: Task, *, label_smoothing: float = 0.0, class_weights: tuple[
     terms = {"multiclass": _multiclass, "binary": _binary, "multilabel": _multilabel, "regression": _squares}[task.kind]
 
     def loss(out: Output, batch: Batch) -> Loss:
-        logits, target, weight = _labelled(out, batch, task)
-        on_device = None if weights is None else weights.to(logits)
-        found = terms(logits, target, label_smoothing, on_device)
-        return _mean(found, weight)
+        part = labelled(out, batch, task)
+        on_device = None if weights is None else weights.to(part.logits)
+        found = terms(part.logits, part.target, label_smoothing, on_device)
+        return _mean(found, part.weight)
 
     return loss
-
-
-def _labelled(out: Output, batch: Batch, task: Task) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return logits (N, O), targets and weights (N,) of the N cases whose target is present."""
-    head = task.head
-    if head not in batch.targets or head not in batch.present or head not in out.logits:
-        msg = (
-            f'head "{head}": expected logits, targets and present flags of that name; got logits {sorted(out.logits)}, '
-            f"targets {sorted(batch.targets)}, present {sorted(batch.present)}. Name the task's head as in the data."
-        )
-        raise DataError(msg)
-    logits, here = out.logits[head], batch.present[head]
-    if logits.shape[1:] != (task.outputs,):
-        msg = f'head "{head}": expected logits (B, {task.outputs}) for a {task.kind} task, got {tuple(logits.shape)}.'
-        raise ConfigError(msg)
-    target, weight = batch.targets[head], batch.weight
-    if weight is not None and weight.shape != here.shape:
-        msg = f"weight: expected one per case, {tuple(here.shape)}, got {tuple(weight.shape)}."
-        raise DataError(msg)
-    if bool(here.all()):
-        return logits, target, weight
-    return logits[here], target[here], None if weight is None else weight[here]
 
 
 def _mean(terms: _Terms, weight: Tensor | None) -> Loss:

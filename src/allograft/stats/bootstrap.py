@@ -100,7 +100,10 @@ class Replicates:
         n = len(self.jackknife)
         if n < 2:
             return float("nan")
-        return float(np.sqrt((n - 1) / n * np.sum((self.jackknife - self.jackknife.mean()) ** 2)))
+        gap = self.jackknife - self.jackknife.mean()
+        if np.abs(gap).max() <= 1e-12 * max(1.0, abs(self.observed)):
+            return 0.0  # rounding noise of equal values is no spread
+        return float(np.sqrt((n - 1) / n * np.sum(gap**2)))
 
     def _tail(self, null: float) -> float:
         """Return the two-sided p of Student's t with the jackknife's standard error."""

@@ -120,13 +120,13 @@ def similarity(store: RunStore, keys: Sequence[RunKey]) -> tuple[dict[str, dict[
     seeds: list[float] = []
     for one, a in deep.items():
         for two, b in deep.items():
-            if one.pair == two.pair and one.recipe != two.recipe:
+            if one.pair == two.pair and one.recipe < two.recipe:
                 between[one.recipe, two.recipe].append(linear_cka(a, b))
             elif one.recipe == two.recipe and one.fold == two.fold and one.seed < two.seed:
                 seeds.append(linear_cka(a, b))
     table: dict[str, dict[str, float]] = defaultdict(dict)
     for (a_name, b_name), values in between.items():
-        table[a_name][b_name] = float(np.mean(values))
+        table[a_name][b_name] = table[b_name][a_name] = float(np.mean(values))
     return {name: dict(row) for name, row in table.items()}, float(np.mean(seeds)) if seeds else None
 
 

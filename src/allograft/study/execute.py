@@ -51,7 +51,10 @@ def execute(
         report: called with each new outcome.
     """
     begun, longest, asked = time.monotonic(), 0.0, list[RunKey]()
-    for batch in rounds(keys):
+    batches = rounds(keys)
+    if seconds is None:  # nothing to stop between: one batch, so that workers start once
+        batches = [[key for batch in batches for key in batch]]
+    for batch in batches:
         used = time.monotonic() - begun
         todo = [key for key in batch if not isinstance(store.outcome(key.id), Done)]
         if seconds is not None and todo and asked and used + longest > seconds:

@@ -65,7 +65,8 @@ class Study(Config):
         baseline: the arm that others are compared with first.
         primary_metric: the metric that decides; empty takes the task's usual one.
         margin: largest difference that counts as none; None takes the metric's own.
-        folds: patient-grouped test folds, 0 for the split that the data bring.
+        folds: patient-grouped test folds, at least 3. Data that bring their own split use that one; 0 says
+            that they must.
         test_folds: how many of the folds are used as test, from the first; None all.
         seeds: paired seeds; each gives its own order of cases, head and draws.
         label_fractions: nested shares of the training labels, in (0, 1].
@@ -99,6 +100,21 @@ class Study(Config):
             if twice:
                 msg = f'two {what} entries are called "{twice[0]}"; names must be unique'
                 raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _recipes_differ(self) -> Self:
+        seen: dict[str, str] = {}
+        for recipe in self.recipes:
+            content = recipe.model_copy(update={"name": "same"}).content_id()
+            if content in seen:
+                msg = f'recipes "{seen[content]}" and "{recipe.name}" are the same but for their names; remove one'
+                raise ValueError(msg)
+            seen[content] = recipe.name
+        return self
+
+    @model_validator(mode="after")
+    def _baseline_and_folds(self) -> Self:
         names = [recipe.name for recipe in self.recipes]
         if self.baseline not in names:
             msg = f'baseline "{self.baseline}" is no recipe. {did_you_mean(self.baseline, names)}'

@@ -35,9 +35,11 @@ def _winner(table: Table, metric: str) -> str:
     best = table.recipes[0]
     if best.estimate.mean is None:
         return f"{metric} has no value on these cases; nothing can be said."
-    score = f"{best.name} has the highest {metric} ({best.estimate.mean:.3f})" if len(table.recipes) > 1 else ""
-    if not score:
+    if len(table.recipes) == 1:
         return f"{best.name} reaches {best.estimate.mean:.3f} {metric}; there is nothing to compare it with."
+    lead = [recipe.name for recipe in table.recipes if recipe.estimate.mean == best.estimate.mean]
+    has, it = ("has", "it") if len(lead) == 1 else ("share", best.name)
+    score = f"{_list(lead)} {has} the highest {metric} ({best.estimate.mean:.3f})"
     pairs = [pair for pair in table.pairs if best.name in {pair.a, pair.b}]
     if any(pair.verdict == "cannot tell" for pair in pairs):
         units = f"{table.n_units} {table.unit}" + ("" if table.n_units == 1 else "s")
@@ -46,8 +48,8 @@ def _winner(table: Table, metric: str) -> str:
     level = [_other(pair, best.name) for pair in pairs if pair.verdict == "equivalent"]
     open_ = [_other(pair, best.name) for pair in pairs if pair.verdict == "no detectable difference"]
     if not level and not open_:
-        return f"{score}, and it is better than every other recipe."
-    parts = [f"it is better than {_list(beaten)}" if beaten else "it is not shown to be better than any other"]
+        return f"{score}, and {it} is better than every other recipe."
+    parts = [f"{it} is better than {_list(beaten)}" if beaten else f"{it} is not shown to be better than any other"]
     parts += [f"equivalent to {_list(level)}"] if level else []
     parts += [f"and not detectably different from {_list(open_)}"] if open_ else []
     return f"{score}: {', '.join(parts)}."

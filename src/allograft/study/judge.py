@@ -72,7 +72,9 @@ class FoldWise:
         return self._metric.per_class(p)
 
 
-def judge_recipes(cells: Sequence[Cell], metric: Metric, *, unit: str, margin: float | None = None) -> Judgement:
+def judge_recipes(
+    cells: Sequence[Cell], metric: Metric, *, unit: str, margin: float | None = None, pairs: bool = True
+) -> Judgement:
     """Estimate every recipe and compare every pair.
 
     Args:
@@ -80,6 +82,7 @@ def judge_recipes(cells: Sequence[Cell], metric: Metric, *, unit: str, margin: f
         metric: what is judged.
         unit: what an independent unit is.
         margin: smallest difference that matters; None takes the metric's own.
+        pairs: whether to compare; False estimates only.
     """
     recipes = dict.fromkeys(cell.recipe for cell in cells)
     arms = [
@@ -87,7 +90,7 @@ def judge_recipes(cells: Sequence[Cell], metric: Metric, *, unit: str, margin: f
         for name in recipes
     ]
     whole = metric if len(cells[0].folds) == 1 else _fold_wise(metric, cells[0])
-    return judge(whole, arms, unit=unit, margin=margin, seed=seed_for("judge", metric.name) % 2**32)
+    return judge(whole, arms, unit=unit, margin=margin, pairs=pairs, seed=seed_for("judge", metric.name) % 2**32)
 
 
 def seed_values(cells: Sequence[Cell], metric: Metric, recipe: str) -> dict[int, float]:

@@ -86,12 +86,7 @@ def _table(
     used = [k for k in keys if k.recipe in recipes and k.seed in seeds]
     task = Task.model_validate(data["task"])
     cells = _cells(store, used, task)
-    judged = {
-        name: judge_recipes(
-            cells, each, unit=data["unit"], margin=facts["margin"] if each.name == metric.name else None
-        )
-        for name, each in metrics_for(task.kind).items()
-    }
+    judged = _judged(cells, metric, task.kind, data["unit"], facts["margin"])
     curves = validation_curves(store, used, facts["threshold_share"], facts["baseline"])
     ranked = [
         _ranked(Row(name, cells, metric, judged), [done[k.id] for k in used if k.recipe == name], facts, curves.steps)
@@ -116,6 +111,16 @@ def _table(
         similarity_baseline=baseline,
         notes=tuple(data["notes"]),
     ), said
+
+
+def _judged(cells: Sequence[Cell], metric: Metric, kind: str, unit: str, margin: float | None) -> dict[str, Judgement]:
+    """Estimate every metric; compare recipes by the primary one."""
+    return {
+        name: judge_recipes(cells, each, unit=unit, margin=margin, pairs=True)
+        if name == metric.name
+        else judge_recipes(cells, each, unit=unit, pairs=False)
+        for name, each in metrics_for(kind).items()
+    }
 
 
 def _cells(store: RunStore, keys: Sequence[RunKey], task: Task) -> list[Cell]:

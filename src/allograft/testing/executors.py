@@ -11,10 +11,10 @@ from collections import Counter
 from allograft.study.execute import Executor
 from allograft.study.outcome import Done, Failed, RunKey, Waiting
 
-__all__ = ["check_executor", "synthetic_job"]
+__all__ = ["check_executor", "synthetic_job", "synthetic_key"]
 
 RECIPES = ("quick", "slow", "raises", "refuses", "waits", "quick-too", "slow-too")
-KINDS = {"raises": Failed, "refuses": Failed, "waits": Waiting}
+KINDS: dict[str, type[Failed] | type[Waiting]] = {"raises": Failed, "refuses": Failed, "waits": Waiting}
 
 
 def synthetic_job(key: RunKey) -> Done | Failed | Waiting:

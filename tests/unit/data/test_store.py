@@ -260,7 +260,7 @@ def test_channel_files_are_stacked_and_masks_follow(tmp_path: Path) -> None:
     _flip_bit(store.path / "mask-lesion.npy", 400)
     assert Store.build(cohort, Preprocess(intensity="standard"), tmp_path / "s").repaired == ("c0",)
     np.save(tmp_path / "m-1.npy", np.zeros((6, 8, 6), np.uint8))
-    with pytest.raises(DataError, match=r"case 'c1': mask grid \(6, 8, 6\).*differs from image grid"):
+    with pytest.raises(DataError, match=r"case 'c1'.*mask grid \(6, 8, 6\) differs from image grid"):
         Store.build(cohort, Preprocess(intensity="standard"), tmp_path / "s")
 
 

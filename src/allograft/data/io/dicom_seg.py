@@ -212,7 +212,7 @@ def _index(place: Slice, onto: Grid, path: Path) -> npt.NDArray[np.int64]:
             f"{place.spacing[0]:g}x{place.spacing[1]:g}). It is of another series, or was resampled; give its own."
         )
         raise DataError(msg)
-    return whole.astype(np.int64)
+    return np.asarray(whole, np.int64)
 
 
 def _lay(

@@ -186,7 +186,8 @@ def _same_grid(ref: ImageRef, mask: Image, grid: Grid) -> None:
         "position": (_short(ours.origin), _short(theirs.origin)),
     }[what]
     msg = (
-        f"{ref.path}: the mask's grid differs from that of {grid.name} in {what}: {values[0]} instead of {values[1]}. "
+        f"{ref.path}: mask grid {ours.shape} differs from image grid {theirs.shape} of {grid.name} in {what}: "
+        f"{values[0]} instead of {values[1]}. "
         "Re-export the mask on the image's grid, or leave the case out."
     )
     raise DataError(msg)

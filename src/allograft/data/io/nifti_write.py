@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -26,7 +27,8 @@ def save_nifti(path: Path, array: npt.NDArray[np.generic], affine: npt.NDArray[n
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         msg = f"{path}: NIfTI files end in .nii or .nii.gz. Choose such a name."
         raise DataError(msg)
-    image = nibabel.Nifti1Image(array, affine)
+    untyped: Any = nibabel
+    image = untyped.Nifti1Image(array, affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="scanner")

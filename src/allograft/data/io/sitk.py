@@ -25,7 +25,8 @@ def read_sitk(path: Path, *, dims: int | None = None) -> Image:
         DataError: the file is damaged, cut short or too large, a time series, sheared, or of
             complex numbers.
     """
-    reader = SimpleITK.ImageFileReader()
+    itk: Any = SimpleITK
+    reader = itk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
@@ -38,7 +39,7 @@ def read_sitk(path: Path, *, dims: int | None = None) -> Image:
         msg = f"{path}: cannot be read, it is damaged or cut short ({reason}). Copy it again or leave the case out."
         raise DataError(msg) from error
     count = file.GetDimension()
-    array = SimpleITK.GetArrayFromImage(file)
+    array = itk.GetArrayFromImage(file)
     if array.dtype.kind not in "buif" or count not in {2, 3}:
         msg = f"{path}: a {count}-D image of {array.dtype}, expected a picture or one volume of numbers. Save it so."
         raise DataError(msg)

@@ -20,8 +20,8 @@ def collapse_warning(cases: Sequence[Sequence[ClassScore]], *, share: float = 0.
     Args:
         cases: the rows of `score_case`, one sequence per case; `metrics=()` is enough.
         share: a class has vanished if every case that has it shows less than this share of its true
-            voxels, and has flooded if every case, whatever is true there, lacks less than this share
-            of the voxels that are not true; in (0, 1) (0.01: ours).
+            voxels, and has flooded if every case that is not all of the class leaves free less than
+            this share of what should be free; in (0, 1) (0.01: ours).
 
     Raises:
         ConfigError: the share is not in (0, 1).
@@ -56,9 +56,11 @@ def _vanished(rows: Sequence[ClassScore], share: float) -> bool:
 
 def _flooded(rows: Sequence[ClassScore], share: float) -> bool:
     """Tell whether the class fills every image although it does not in truth."""
-    rest = [(row.image_voxels - row.predicted_voxels, row.image_voxels - row.truth_voxels) for row in rows]
-    return bool(rest) and all(left < share * true for left, true in rest)
+    other = [row for row in rows if row.truth_voxels < row.image_voxels]
+    left = [(row.image_voxels - row.predicted_voxels) / (row.image_voxels - row.truth_voxels) for row in other]
+    return bool(left) and max(left) < share
 
 
 def _names(names: Sequence[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
+    shown = ", ".join(f'"{name}"' for name in names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

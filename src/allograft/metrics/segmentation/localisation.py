@@ -24,7 +24,7 @@ from scipy.spatial.distance import cdist
 
 from allograft.core.config import Config
 from allograft.metrics.segmentation.mask_pair import MaskPair, check_spacing
-from allograft.metrics.segmentation.score import Classes, Labels
+from allograft.metrics.segmentation.score import Classes, Labels, class_pairs
 
 __all__ = ["Localisation", "LocalisationScore", "centroids"]
 
@@ -41,8 +41,10 @@ class LocalisationScore(NamedTuple):
         missed: true ones without a partner.
         false_alarms: predicted ones without a partner.
         error_mm: mean distance of the true ones to their partners, a miss counting as the image's
-            diagonal; NaN where nothing is there and nothing is predicted, the diagonal where only
-            something is predicted.
+            diagonal; NaN where there are none.
+        penalised_mm: the mean over pairs, misses and false alarms, the last two counting as the diagonal; NaN
+            where there is nothing. Select models by this one: `error_mm` may gain from more
+            predictions than there are structures.
         error_found_mm: the same over the pairs alone, NaN without any.
         identification_rate: share of the true ones that are identified, NaN where there are none.
     """
@@ -52,6 +54,7 @@ class LocalisationScore(NamedTuple):
     missed: int
     false_alarms: int
     error_mm: float
+    penalised_mm: float
     error_found_mm: float
     identification_rate: float
 
@@ -94,14 +97,19 @@ class Localisation(Config):
             spacing_mm: distance between neighbours along each axis, > 0.
 
         Raises:
-            DataError: the labels differ in shape, or the spacing does not fit them.
+            ConfigError: a structure has no label values.
+            DataError: the labels are not integers, differ in shape, or the spacing does not fit them.
         """
-        predicted, true, diagonal = {}, {}, 0.0
-        for name, values in classes.items():
-            pair = MaskPair(np.isin(prediction_labels, values), np.isin(truth_labels, values), spacing_mm)
-            diagonal = pair.diagonal_mm
-            predicted |= {name: p for p in _largest(pair.prediction, pair.spacing_mm, self.min_mm)}
-            true |= {name: p for p in _largest(pair.truth, pair.spacing_mm, 0.0)}
+        pairs = class_pairs(prediction_labels, truth_labels, classes, spacing_mm)
+        predicted: dict[str, Array] = {}
+        true: dict[str, Array] = {}
+        for name, pair in pairs.items():
+            first = np.multiply(pair.offset, pair.spacing_mm)
+            if len(places := centroids(pair.prediction, pair.spacing_mm, min_mm=self.min_mm)):
+                predicted[name] = places[0] + first
+            if len(places := centroids(pair.truth, pair.spacing_mm)):
+                true[name] = places[0] + first
+        diagonal = next(iter(pairs.values())).diagonal_mm
         both = [name for name in true if name in predicted]
         error = np.array([math.dist(true[name], predicted[name]) for name in both])
         nearest = np.array([min(math.dist(p, predicted[name]) for p in true.values()) for name in both])
@@ -135,26 +143,21 @@ def centroids(mask: Mask, spacing_mm: Sequence[float], *, min_mm: float = 0.0) -
     return places
 
 
-def _largest(mask: Mask, spacing_mm: Sequence[float], min_mm: float) -> Array:
-    """Return (1, dims), or (0, dims) for an empty mask."""
-    return centroids(mask, spacing_mm, min_mm=min_mm)[:1]
-
-
 def _score(
     error: Array, identified: npt.NDArray[np.bool_], true: int, predicted: int, miss_mm: float
 ) -> LocalisationScore:
     """Return the score for the errors (n,) of n pairs."""
     missed = true - len(error)
-    if true:
-        error_mm = (float(error.sum()) + missed * miss_mm) / true
-    else:
-        error_mm = miss_mm if predicted else float("nan")
+    false_alarms = predicted - len(error)
+    total = float(error.sum()) + missed * miss_mm
+    counted = len(error) + missed + false_alarms
     return LocalisationScore(
         true=true,
         predicted=predicted,
         missed=missed,
-        false_alarms=predicted - len(error),
-        error_mm=error_mm,
+        false_alarms=false_alarms,
+        error_mm=total / true if true else float("nan"),
+        penalised_mm=(total + false_alarms * miss_mm) / counted if counted else float("nan"),
         error_found_mm=float(error.mean()) if len(error) else float("nan"),
         identification_rate=float(identified.sum()) / true if true else float("nan"),
     )

@@ -50,19 +50,27 @@ class MaskPair:
         truth: (*S) bool, the same shape.
         spacing_mm: distance between neighbours along each axis, > 0.
         shape: of the whole image where the masks are cut out of it, None where they are whole.
+        offset: index of the masks' first element in the whole image, None for its first.
 
     Raises:
         DataError: the masks are not boolean, differ in shape, or the spacing does not fit them.
     """
 
     def __init__(
-        self, prediction: Mask, truth: Mask, spacing_mm: Sequence[float], *, shape: tuple[int, ...] | None = None
+        self,
+        prediction: Mask,
+        truth: Mask,
+        spacing_mm: Sequence[float],
+        *,
+        shape: tuple[int, ...] | None = None,
+        offset: tuple[int, ...] | None = None,
     ) -> None:
         prediction, truth = np.asarray(prediction), np.asarray(truth)
         _check_masks(prediction, truth)
         self.prediction, self.truth = prediction, truth
         self.spacing_mm = check_spacing(spacing_mm, prediction.ndim)
         self.shape = prediction.shape if shape is None else shape
+        self.offset = (0,) * prediction.ndim if offset is None else offset
 
     @cached_property
     def predicted_voxels(self) -> int:

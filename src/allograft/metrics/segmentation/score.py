@@ -12,10 +12,10 @@ from scipy import ndimage
 
 from allograft.core.errors import ConfigError, DataError
 from allograft.core.task import Task
-from allograft.metrics.segmentation.mask_pair import MaskPair, Outcome, check_spacing
+from allograft.metrics.segmentation.mask_pair import MaskPair, Outcome
 from allograft.metrics.segmentation.metric import MaskMetric
 
-__all__ = ["ClassScore", "Classes", "foreground", "score_case"]
+__all__ = ["ClassScore", "Classes", "class_pairs", "foreground", "score_case"]
 
 Labels = npt.NDArray[np.integer]
 Box = tuple[slice, ...]
@@ -80,7 +80,34 @@ def score_case(
     >>> row.outcome, row.values["dice"]
     ('missed', 0.0)
     """
-    _check_request(classes, metrics)
+    names = [metric.name for metric in metrics]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        msg = f"metrics: {twice} given twice; a row has one value by that name. Score the case once for each."
+        raise ConfigError(msg)
+    cut = class_pairs(prediction_labels, truth_labels, classes, spacing_mm)
+    return tuple(_row(name, pair, metrics) for name, pair in cut.items())
+
+
+def class_pairs(
+    prediction_labels: Labels, truth_labels: Labels, classes: Classes, spacing_mm: Sequence[float]
+) -> dict[str, MaskPair]:
+    """Return the masks of each class, cut to the box that holds both.
+
+    Args:
+        prediction_labels: (*S) integers, 2-D or 3-D.
+        truth_labels: (*S) integers on the same grid.
+        classes: label values by class or region.
+        spacing_mm: distance between neighbours along each axis, > 0.
+
+    Raises:
+        ConfigError: a class has no label values.
+        DataError: the labels are not integers, differ in shape, or the spacing does not fit them.
+    """
+    nameless = [name for name, values in classes.items() if not values]
+    if nameless or not classes:
+        msg = f"classes: expected label values for at least one class, got none for {nameless or 'anything'}."
+        raise ConfigError(msg)
     prediction, truth = _as_labels(prediction_labels), _as_labels(truth_labels)
     if prediction.shape != truth.shape or prediction.ndim not in {2, 3}:
         msg = (
@@ -88,31 +115,19 @@ def score_case(
             f"{truth.shape}. Bring the prediction back to the grid of the truth."
         )
         raise DataError(msg)
-    spacing = check_spacing(spacing_mm, truth.ndim)
     boxes = _boxes(prediction, classes), _boxes(truth, classes)
-    rows = []
+    pairs = {}
     for name, values in classes.items():
         box = _around([each[value] for each in boxes for value in values if value in each], truth.ndim)
-        pair = MaskPair(_is_any(prediction[box], values), _is_any(truth[box], values), spacing, shape=truth.shape)
-        rows.append(_row(name, pair, metrics))
-    return tuple(rows)
+        masks = _is_any(prediction[box], values), _is_any(truth[box], values)
+        offset = tuple(side.start for side in box)
+        pairs[name] = MaskPair(*masks, spacing_mm, shape=truth.shape, offset=offset)
+    return pairs
 
 
 def _row(name: str, pair: MaskPair, metrics: Sequence[MaskMetric]) -> ClassScore:
     values = {metric.name: metric.of(pair) for metric in metrics}
     return ClassScore(name, pair.outcome, pair.predicted_voxels, pair.truth_voxels, math.prod(pair.shape), values)
-
-
-def _check_request(classes: Classes, metrics: Sequence[MaskMetric]) -> None:
-    nameless = [name for name, values in classes.items() if not values]
-    if nameless or not classes:
-        msg = f"classes: expected label values for at least one class, got none for {nameless or 'anything'}."
-        raise ConfigError(msg)
-    names = [metric.name for metric in metrics]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        msg = f"metrics: {twice} given twice; a row has one value by that name. Score the case once for each."
-        raise ConfigError(msg)
 
 
 def _as_labels(labels: Labels) -> Labels:

@@ -61,10 +61,14 @@ def _p(pair: Pair) -> str:
 
 
 def _margin(axes: Axes, margin: float) -> None:
+    """Shade what is too small to matter; the words lean inwards where 0 lies near an edge."""
     axes.axvspan(-margin, margin, color=SHADE, linewidth=0, zorder=0)
+    low, high = axes.get_xlim()
+    lean = "left" if -low < 0.3 * (high - low) else "right" if high < 0.3 * (high - low) else "center"
+    at = {"left": -margin, "center": 0.0, "right": margin}[lean]
     axes.annotate(
-        f"± {margin:g}: too small to matter", (0, 1), (0, 5), xycoords=("data", "axes fraction"),
-        textcoords="offset points", ha="center", va="bottom", color=MUTED, fontsize=11,
+        f"± {margin:g}: too small to matter", (at, 1), (0, 5), xycoords=("data", "axes fraction"),
+        textcoords="offset points", ha=lean, va="bottom", color=MUTED, fontsize=11,
     )  # fmt: skip
 
 

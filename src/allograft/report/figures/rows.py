@@ -13,7 +13,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from allograft.report.figures.canvas import Sheet, cut, sheet, text_width
-from allograft.report.style import INK, MUTED
+from allograft.report.style import INK, MUTED, PAPER
 
 __all__ = ["NARROW", "WIDE", "Row", "both", "row_sheet"]
 
@@ -38,7 +38,7 @@ def row_sheet(rows: Sequence[Row], *, width: float, xlabel: str, top: float = 8)
     """Yield a sheet and its axes; row i is drawn at y = i, from the top."""
     narrow = width < 500
     each = 52.0 if narrow else 38.0
-    left = 8.0 if narrow else min(220.0, 20 + max(text_width(row.name) for row in rows))
+    left = 16.0 if narrow else min(220.0, 20 + max(text_width(row.name) for row in rows))
     right = 22.0 if narrow else 16 + max(text_width(row.text, 11.5) for row in rows)
     with sheet(width, top + each * len(rows) + _AXIS) as page:
         axes = page.axes(left=left, right=right, top=top, bottom=_AXIS)
@@ -66,5 +66,7 @@ def _write(axes: Axes, y: int, row: Row, *, narrow: bool) -> None:
         name = {"xy": (0, y), "xytext": (-12, 0), "ha": "right"}
         text = {"xy": (1, y), "xytext": (12, 0), "ha": "left"}
     most = 22 if narrow else 28
-    axes.annotate(cut(row.name, most), xycoords=at, textcoords=to, va="center", color=INK, **name)  # type: ignore[arg-type]
-    axes.annotate(row.text, xycoords=at, textcoords=to, va="center", color=MUTED, fontsize=11.5, **text)  # type: ignore[arg-type]
+    # On a phone names stand inside the drawing: paper behind them keeps lines out of the letters.
+    box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0} if narrow else None
+    axes.annotate(cut(row.name, most), xycoords=at, textcoords=to, va="center", color=INK, bbox=box, **name)  # type: ignore[arg-type]
+    axes.annotate(row.text, xycoords=at, textcoords=to, va="center", color=MUTED, fontsize=11.5, bbox=box, **text)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
@@ -45,15 +46,32 @@ class RayExecutor:
 
     def map(self, job: Callable[[RunKey], Ended], keys: Sequence[RunKey]) -> Iterator[Ended]:
         """Yield every outcome exactly once, in the order in which runs end."""
+        if not keys:
+            return
         ray = self._ray
         ours = not ray.is_initialized()
         if ours:
-            ray.init(address=self.address, log_to_driver=False, configure_logging=False, include_dashboard=False)
+            self._connect()
         try:
             yield from self._collect(job, keys)
         finally:
             if ours:
                 ray.shutdown()
+
+    def _connect(self) -> None:
+        """Join the cluster, or start one that only this machine can reach: no dashboard, no usage report."""
+        ray, quiet = self._ray, {"log_to_driver": False, "configure_logging": False}
+        if self.address is not None:
+            ray.init(address=self.address, **quiet)
+            return
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Ray puts the address of a network card in place of 127.0.0.1, but where it knows no clusters.
+        constants = ray._private.ray_constants
+        before, constants.ENABLE_RAY_CLUSTER = constants.ENABLE_RAY_CLUSTER, False
+        try:
+            ray.init(address="local", include_dashboard=False, **quiet)
+        finally:
+            constants.ENABLE_RAY_CLUSTER = before
 
     def _collect(self, job: Callable[[RunKey], Ended], keys: Sequence[RunKey]) -> Iterator[Ended]:
         ray = self._ray
@@ -72,7 +90,9 @@ class RayExecutor:
         try:
             outcome: Ended = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            return Failed(key=key, error=type(error).__name__, message=str(error).splitlines()[0], traceback=str(error))
+            cause = getattr(error, "cause", None) or error  # Ray wraps what a worker raised
+            said = next(iter(str(cause).splitlines()), "")
+            return Failed(key=key, error=type(cause).__name__, message=said, traceback=str(error))
         return outcome
 
 
