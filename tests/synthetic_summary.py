@@ -184,6 +184,7 @@ def _layer(name: str, i: int, stage: str, rng: np.random.Generator) -> Layer:
         stage=stage,
         change=None if frozen else speed * (i + 1) + float(rng.uniform(0, 0.02)),
         cka=1.0 if frozen else max(0.1, 1 - 2 * speed * (i + 1) + float(rng.uniform(-0.04, 0))),
+        svcca=max(0.1, 1 - 2.0 * speed * (i + 1)),
         cca=None if i > 5 else max(0.1, 1 - 2.5 * speed * (i + 1)),
     )
 

@@ -36,6 +36,12 @@ from allograft.study.summary import Layer, Pair, Summary, Table
 
 __all__ = ["page"]
 
+MEASURES = (
+    ("cka", "linear CKA"),
+    ("cca", "mean canonical correlation (CCA)"),
+    ("svcca", "mean canonical correlation of the leading directions (SVCCA)"),
+)
+
 Drawn = Mapping[str, Markup]
 
 
@@ -149,7 +155,7 @@ def _change(layers: Sequence[Layer], look: Mapping[str, Look], key: str) -> Draw
 def _maps(table: Table, key: str) -> list[tuple[str, Markup]]:
     """Heat maps of similarity: before and after training, then between recipes."""
     found = []
-    for field, title in (("cka", "linear CKA"), ("cca", "mean canonical correlation (CCA)")):
+    for field, title in MEASURES:
         cells = {(one.recipe, one.stage): getattr(one, field) for one in table.layers}
         known = [at for at, value in cells.items() if value is not None]
         if known:

@@ -98,7 +98,7 @@ def layer_table(store: RunStore, keys: Sequence[RunKey]) -> tuple[Layer, ...]:
         Layer(
             recipe=recipe,
             stage=stage,
-            **{name: _mean([row[name] for row in rows]) for name in ("change", "cka", "cca")},
+            **{name: _mean([row[name] for row in rows]) for name in ("change", "cka", "cca", "svcca")},
         )
         for (recipe, stage), rows in found.items()
     )

@@ -33,6 +33,7 @@ class DataSpec(Config):
         path: a CSV or TSV table, a folder of classes, or a MedMNIST .npz file.
         image: column of the image's path; several are channels of one image.
         label: column of the class; several are yes/no labels.
+        mask: column of the mask's path, for segmentation.
         group: column of the patient.
         domain: column of the site or scanner.
         split: column that fixes train, val or test.
@@ -48,6 +49,7 @@ class DataSpec(Config):
     path: str | None = None
     image: str | tuple[str, ...] | None = None
     label: str | tuple[str, ...] | None = None
+    mask: str | None = None
     group: str | None = None
     domain: str | None = None
     split: str | None = None
@@ -62,7 +64,9 @@ class DataSpec(Config):
         if (self.dataset is None) == (self.path is None):
             msg = f'data set "{self.name}": give either dataset (a known one) or path (your own), not both or none'
             raise ValueError(msg)
-        columns = [n for n in ("image", "label", "group", "domain", "split", "id") if getattr(self, n) is not None]
+        columns = [
+            n for n in ("image", "label", "mask", "group", "domain", "split", "id") if getattr(self, n) is not None
+        ]
         if self.dataset is not None and columns:
             msg = f'data set "{self.name}": {columns[0]} names a column of your own table, but dataset is a known one'
             raise ValueError(msg)
@@ -88,7 +92,9 @@ def open_cohort(
         return cohort
     assert spec.path is not None
     labels = spec.task.model_dump()
-    columns = spec.model_dump(include={"image", "label", "group", "domain", "split", "id", "root", "unit", "name"})
+    columns = spec.model_dump(
+        include={"image", "label", "mask", "group", "domain", "split", "id", "root", "unit", "name"}
+    )
     return open_data(
         base / spec.path,
         manifest=ManifestSpec(**labels, **columns),

@@ -52,7 +52,7 @@ def _winner(table: Table, metric: str) -> str:
     parts = [f"{it} is better than {_list(beaten)}" if beaten else f"{it} is not shown to be better than any other"]
     parts += [f"equivalent to {_list(level)}"] if level else []
     parts += [f"and not detectably different from {_list(open_)}"] if open_ else []
-    return f"{score}: {', '.join(parts)}."
+    return f"{score}; {', '.join(parts)}."
 
 
 def _other(pair: Pair, name: str) -> str:

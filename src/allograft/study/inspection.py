@@ -14,12 +14,15 @@ from torch import Tensor
 from allograft.analysis.cca import cca_similarity
 from allograft.analysis.cka import linear_cka
 from allograft.analysis.filter_change import relative_change
+from allograft.analysis.svcca import svcca_similarity
+from allograft.core.errors import DataError
 from allograft.data.case import Batch
 from allograft.nets.network import Network, stage_of
 from allograft.weights.fingerprint import stage_features
 
 __all__ = ["inspect_layers", "weight_change"]
 
+Array = npt.NDArray[np.float64]
 IMAGES, POINTS, CHANNELS = 96, 768, 96
 """Images looked at; positions drawn from them; widest stage for CCA (its cost grows with the cube)."""
 
@@ -41,7 +44,7 @@ def weight_change(before: Network, after: Network) -> dict[str, float]:
 def inspect_layers(
     before: Network, after: Network, batches: Iterator[Batch], seed: int
 ) -> tuple[list[dict[str, Any]], npt.NDArray[np.float16]]:
-    """Return a row per stage (change, CKA, CCA before/after training) and the deepest pooled features.
+    """Return a row per stage (change; CKA, CCA and SVCCA before/after training) and the deepest pooled features.
 
     Args:
         before: the network as it started.
@@ -62,6 +65,7 @@ def inspect_layers(
                 "change": change.get(stage),
                 "cka": _compared(linear_cka, _pooled(old[stage]), _pooled(features)),
                 "cca": _cca(old[stage], features, seed),
+                "svcca": _svcca(old[stage], features, seed),
             }
         )
     return rows, _pooled(new["output"]).astype(np.float16)
@@ -76,9 +80,26 @@ def _cca(old: Tensor, new: Tensor, seed: int) -> float | None:
     """Mean canonical correlation over drawn positions; None where the stage is too wide to estimate it."""
     if new.ndim < 3 or new.shape[1] > CHANNELS:
         return None
+    a, b = _positions(old, new, POINTS, seed)
+    return _compared(cca_similarity, a, b) if len(a) > 4 * new.shape[1] else None
+
+
+def _svcca(old: Tensor, new: Tensor, seed: int) -> float | None:
+    """SVCCA over drawn positions; None where even the leading directions are too many for them."""
+    if new.ndim < 3:
+        return None
+    a, b = _positions(old, new, POINTS // 2, seed)
+    try:
+        return _compared(svcca_similarity, a, b)
+    except DataError:
+        return None
+
+
+def _positions(old: Tensor, new: Tensor, count: int, seed: int) -> tuple[Array, Array]:
+    """Return the same drawn positions of both, each (count, C)."""
     a, b = (t.movedim(1, -1).reshape(-1, t.shape[1]).double().numpy() for t in (old, new))
-    keep = np.random.default_rng(seed).permutation(len(a))[:POINTS]
-    return _compared(cca_similarity, a[keep], b[keep]) if len(keep) > 4 * new.shape[1] else None
+    keep = np.random.default_rng(seed).permutation(len(a))[:count]
+    return a[keep], b[keep]
 
 
 def _compared(measure: Any, a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float | None:

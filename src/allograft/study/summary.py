@@ -96,6 +96,7 @@ class Layer(Config):
         change: relative L2 change of its weights by training, None where frozen or absent.
         cka: linear CKA of its features before and after training, None where not measured.
         cca: mean canonical correlation before and after, None where not measured.
+        svcca: the same over the directions that carry 99 % of the variance.
     """
 
     recipe: str
@@ -103,6 +104,7 @@ class Layer(Config):
     change: float | None
     cka: float | None
     cca: float | None
+    svcca: float | None = None
 
 
 class Table(Config):

@@ -53,7 +53,7 @@ BEST = "On skin: full has the highest AUROC (0.900)"
         (
             {"full": 0.9, "b": 0.8, "c": 0.7, "d": 0.6},
             [("full", "d", "better"), ("full", "c", "no detectable difference"), ("b", "full", "equivalent")],
-            f"{BEST}: it is better than d, equivalent to b, and not detectably different from c.",
+            f"{BEST}; it is better than d, equivalent to b, and not detectably different from c.",
         ),
         (
             {"full": 0.9, "b": 0.8},
@@ -63,7 +63,7 @@ BEST = "On skin: full has the highest AUROC (0.900)"
         (
             {"full": 0.9, "b": 0.9, "c": 0.7},
             [("full", "b", "no detectable difference"), ("full", "c", "better")],
-            "On skin: full and b share the highest AUROC (0.900): full is better than c, and not detectably "
+            "On skin: full and b share the highest AUROC (0.900); full is better than c, and not detectably "
             "different from b.",
         ),
         (
