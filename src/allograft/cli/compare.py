@@ -89,7 +89,7 @@ def show(summary: Summary) -> None:
         ]
         table(title, ("recipe", "mean", "95% interval", "runs", "s/run"), rows)
         pairs = [
-            (f"{p.a} - {p.b}", _number(p.difference), _span(*(p.ci or (None, None))), _number(p.p_adjusted), p.verdict)
+            (f"{p.a} - {p.b}", _number(p.difference), _span(*(p.ci or (None, None))), _chance(p.p_adjusted), p.verdict)
             for p in t.pairs
         ]
         table(
@@ -101,6 +101,10 @@ def show(summary: Summary) -> None:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _chance(p: float | None) -> str:
+    return "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _span(low: float | None, high: float | None) -> str:
