@@ -48,7 +48,7 @@ BEST = "On skin: full has the highest AUROC (0.900)"
         (
             {"full": 0.9, "b": 0.8},
             [("b", "full", "no detectable difference")],
-            f"{BEST}: it is not shown to be better than any other, and not detectably different from b.",
+            f"{BEST}; it is not shown to be better than any other, and not detectably different from b.",
         ),
         (
             {"full": 0.9, "b": 0.8, "c": 0.7, "d": 0.6},
