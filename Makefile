@@ -32,7 +32,9 @@ docs: .venv/.installed-docs  ## the site, with generated method pages and study 
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/.installed-test  ## benchmarks; each writes its table into docs/
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/loop_overhead.py --write
+	$(BIN)/python benchmarks/feature_cache.py --write
+	$(BIN)/python benchmarks/interval_coverage.py
 
 .venv/bin/pip:
 	$(PYTHON) -m venv .venv
