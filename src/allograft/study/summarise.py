@@ -116,9 +116,7 @@ def _table(
 def _judged(cells: Sequence[Cell], metric: Metric, kind: str, unit: str, margin: float | None) -> dict[str, Judgement]:
     """Estimate every metric; compare recipes by the primary one."""
     return {
-        name: judge_recipes(cells, each, unit=unit, margin=margin, pairs=True)
-        if name == metric.name
-        else judge_recipes(cells, each, unit=unit, pairs=False)
+        name: judge_recipes(cells, each, unit=unit, margin=margin, pairs=name == metric.name)
         for name, each in metrics_for(kind).items()
     }
 
