@@ -54,7 +54,9 @@ def conduct(
     job = partial(run_one, folder=out)
     run_where = executor or LocalExecutor(min(launch.workers, max(1, todo)))
     execute(keys, store, run_where, job, seconds=seconds, report=lambda outcome: on_outcome(outcome, todo))
-    store.write_results([key.id for key in keys if isinstance(store.outcome(key.id), Done)])
+    finished = [key.id for key in keys if isinstance(store.outcome(key.id), Done)]
+    store.sweep(finished)
+    store.write_results(finished)
     return summarise(out)
 
 

@@ -94,6 +94,12 @@ class RunStore:
         (self.folder / "failed" / f"{run}.json").unlink(missing_ok=True)
         shutil.rmtree(self.work_folder(run), ignore_errors=True)
 
+    def sweep(self, runs: list[str]) -> None:
+        """Remove what a kill in the middle of finishing left of the named runs, all finished."""
+        for run in runs:
+            for left in (self.work_folder(run), *(self.folder / "runs").glob(f".{run}.*")):
+                shutil.rmtree(left, ignore_errors=True)
+
     def fail(self, outcome: Failed | Waiting) -> None:
         """Keep a failure or a wait; a later success removes it."""
         write_text(self.folder / "failed" / f"{outcome.key.id}.json", outcome.model_dump_json())
