@@ -34,6 +34,8 @@ docs: .venv/.installed-docs  ## the site, with generated method pages and study 
 bench: .venv/.installed-test  ## benchmarks; each writes its table into docs/
 	$(BIN)/python benchmarks/loop_overhead.py --write
 	$(BIN)/python benchmarks/feature_cache.py --write
+	$(BIN)/python benchmarks/patch_reads.py --write
+	$(BIN)/python benchmarks/sliding_window.py --write
 	$(BIN)/python benchmarks/interval_coverage.py
 
 .venv/bin/pip:

@@ -27,6 +27,7 @@ from allograft.core.config import Config
 from allograft.data.preprocess import Preprocess
 from allograft.data.transforms.augment import TRANSFORMS, Augment
 from allograft.metrics import METRICS
+from allograft.nets.encoders.inflated import FAMILIES
 from allograft.nets.spec import NetSpec
 from allograft.study.data_spec import DataSpec, TaskSpec
 from allograft.study.grid import Search, Study
@@ -98,7 +99,12 @@ def page() -> str:
     for name, transform in TRANSFORMS.items():
         lines += [f"### {name}", "", *_section(transform)]
     ours = ", ".join(f"`{name}`" for name in ENCODERS)
-    lines += ["## Encoders", "", f"{ours}; and `timm:NAME` for a network of timm's, which is 2-D.", ""]
+    lines += ["## Encoders", "", f"{ours}; and `timm:NAME` for a network of timm's.", ""]
+    lines += [
+        "In 3-D, `timm:NAME` has kernels k x k x k and `timm-slice:NAME` 1 x k x k (the depth is never reduced).",
+        "",
+    ]
+    lines += [f"Families of timm's that have an exact 3-D form: {'; '.join(FAMILIES.values())}.", ""]
     lines += ["## Metrics", "", "| Name | Tasks | Better | Margin |", "|---|---|---|---|", *_metrics()]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -231,13 +231,25 @@ class Lab(Protocol):
         """The recipe's objective."""
 
     @property
+    def budget(self) -> Budget:
+        """The recipe's budget."""
+
+    @property
     def cohorts(self) -> Mapping[str, Cohort]:
-        """Cases by role: "train", "val", "unlabelled" ...; never test."""
+        """Cases by role: "train", "val", "unlabelled", and of auxiliary data "NAME" and "val:NAME"; never test."""
 
     def start(
-        self, *, source: SourceWeights | None = None, net: NetSpec | None = None, start: Start | None = None
+        self,
+        *,
+        source: SourceWeights | None = None,
+        net: NetSpec | None = None,
+        start: Start | None = None,
+        tasks: Mapping[str, Task] | None = None,
     ) -> Started:
-        """Build, plan and apply; what is not given is the recipe's."""
+        """Build, plan and apply; what is not given is the recipe's. Without a mask among `tasks`, no decoder."""
+
+    def source(self, net: Network, name: str) -> SourceWeights:
+        """Return a network of this run as a source for the next stage, which goes through a plan like any other."""
 
     def train(
         self,

@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from allograft.core.errors import ConfigError
 from allograft.nets.encoders.cbr import CBR, CBR_FORMS
+from allograft.nets.encoders.dense import Dense
+from allograft.nets.encoders.genesis import Genesis
+from allograft.nets.encoders.monai_encoder import MonaiEncoder
 from allograft.nets.encoders.resnet import ResNet
+from allograft.nets.encoders.scgm import SCGM
 from allograft.nets.encoders.timm_encoder import TimmEncoder
 from allograft.nets.network import Encoder, Stage, parameter_count
 from allograft.testing.encoders import check_encoder, check_flat_volume, tiny_encoder
@@ -24,6 +27,11 @@ OURS = {
     "resnet18_small": partial(ResNet, 18, "small"),
     "medicalnet18": partial(ResNet, 18, "medicalnet"),
     "medicalnet50": partial(ResNet, 50, "medicalnet"),
+    "resnet34_slice": partial(ResNet, 34, "slice"),
+    "resnet50_slice": partial(ResNet, 50, "slice"),
+    "dense": Dense,
+    "genesis": Genesis,
+    "scgm": SCGM,
     "cbr_tiny": partial(CBR, CBR_FORMS["cbr_tiny"]),
     "cbr_large_t": partial(CBR, CBR_FORMS["cbr_large_t"]),
 }
@@ -36,11 +44,26 @@ TIMM = {
     "densenet121": 64,
     "vit_tiny_patch16_224": 64,
 }
+INFLATED = [
+    "resnet18",
+    "mobilenetv2_050",
+    "tf_efficientnet_lite0",
+    "efficientnet_b0",
+    "mobilenetv3_small_050",
+    "regnetx_002",
+    "densenet121",
+    pytest.param("vgg11_bn", marks=pytest.mark.slow),
+]
 
 
 def thin(factory, *, dims, in_channels, width, drop_path):
     """The same encoder with few channels: the contract does not depend on the width."""
     return factory(dims=dims, in_channels=in_channels, width=width * SMALL, drop_path=drop_path)
+
+
+def half(factory, *, dims, in_channels, width, drop_path):
+    """The same encoder at half the width, which MONAI's group norms allow."""
+    return factory(dims=dims, in_channels=in_channels, width=width / 2, drop_path=drop_path)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -58,6 +81,23 @@ def test_our_encoder_in_3d_equals_2d_on_equal_slices(name):
 @pytest.mark.parametrize("name", TIMM)
 def test_timm_encoder_keeps_the_contract(name):
     check_encoder(partial(TimmEncoder, name), 2, size=TIMM[name], in_channels=1)
+
+
+@pytest.mark.parametrize("depth", ["cube", "slice"])
+@pytest.mark.parametrize("name", INFLATED)
+def test_timm_encoder_in_3d_keeps_the_contract(name, depth):
+    check_encoder(partial(TimmEncoder, name, depth), 3, size=32, in_channels=1)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", ["DynUNet", "SegResNet"])
+def test_monai_encoder_keeps_the_contract(name, dims):
+    check_encoder(partial(half, partial(MonaiEncoder, name)), dims, size=32)
+
+
+def test_swin_unetr_keeps_the_contract():
+    pytest.importorskip("einops", reason="SwinUNETR needs einops")
+    check_encoder(partial(half, partial(MonaiEncoder, "SwinUNETR")), 2, size=64)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -175,8 +215,3 @@ def test_flat_volume_check_refuses_another_function():
 
 def test_encoders_are_encoders():
     assert isinstance(tiny_encoder(2), Encoder)
-
-
-def test_timm_in_3d_is_refused():
-    with pytest.raises(ConfigError, match="dims 3"):
-        TimmEncoder("resnet18", dims=3)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from allograft.contracts import HOUSE, Criterion, Loss, Method, StreamSpec
+from allograft.objectives.multi_head import MultiHead
 from allograft.objectives.supervised import Supervised
 from allograft.objectives.task_loss import task_loss
 from allograft.testing.objectives import check_objective
@@ -15,9 +16,15 @@ from allograft.testing.training import tiny_task
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("kind", ["multiclass", "binary", "multilabel", "regression"])
+@pytest.mark.parametrize("kind", ["multiclass", "binary", "multilabel", "regression", "segmentation"])
 def test_supervised_keeps_the_contract_on_synthetic_batches(dims, kind):
     check_objective(Supervised(), dims, task=tiny_task(kind))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("kind", ["multiclass", "segmentation"])
+def test_multi_head_keeps_the_contract_on_synthetic_batches(dims, kind):
+    check_objective(MultiHead(heads=("label",)), dims, task=tiny_task(kind))
 
 
 class _Faulty(Method):

@@ -12,12 +12,15 @@ from allograft.core.reference import Reference
 from allograft.nets.network import Network
 from allograft.testing.procedures import check_procedure, synthetic_cohort
 
+SETTINGS = {"pretrain": {"on": ("helper",)}}
+"""What a procedure must be told before it can do anything."""
+
 
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("name", PROCEDURES)
 def test_every_procedure_of_the_catalog(name: str, dims: int) -> None:
     assert PROCEDURES[name].name == name
-    check_procedure(PROCEDURES[name](), dims=dims)
+    check_procedure(PROCEDURES[name](**SETTINGS.get(name, {})), dims=dims)
 
 
 class Faulty(Method):

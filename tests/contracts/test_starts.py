@@ -60,6 +60,15 @@ def test_contract(start: Method, options: dict[str, Any], source_dims: int, dims
     check_start(start, lambda: tiny_net(dims, **options), source)
 
 
+@pytest.mark.parametrize(("source_dims", "dims"), DIMS)
+@pytest.mark.parametrize("start", [Full(decoder="copy"), MeanVar(decoder="sample")])
+def test_a_decoder_comes_from_a_source_that_has_it(start: Method, source_dims: int, dims: int, tmp_path: Path) -> None:
+    source = tiny_source(tmp_path, trained_net(source_dims, decoder=True))
+    plan, _ = check_start(start, lambda: tiny_net(dims, decoder=True), source)
+    taken = {entry.source for entry in plan.entries if entry.stage == "decoder"}
+    assert taken == {"decoder.conv.weight", "decoder.conv.bias"}
+
+
 @pytest.mark.parametrize(("start", "options"), CASES, ids=IDS)
 def test_wrong_names_are_problems_never_silence(start: Method, options: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "wrong").mkdir()

@@ -17,6 +17,7 @@ from allograft.cli.data_options import (
     HideIds,
     ImageColumn,
     Label,
+    Mask,
     Site,
     Split,
     folder_spec,
@@ -43,6 +44,7 @@ def audit(
     ],
     image: ImageColumn = None,
     label: Label = None,
+    mask: Mask = None,
     group: Group = None,
     site: Site = None,
     split: Split = None,
@@ -56,7 +58,7 @@ def audit(
     if data.suffix.lower() in {".yaml", ".yml"}:
         opened = list(_of_study(data))
     else:
-        columns = manifest_spec(image=image, label=label, group=group, site=site, split=split)
+        columns = manifest_spec(image=image, label=label, mask=mask, group=group, site=site, split=split)
         opened = [_of_data(data, columns, folder_spec(group_pattern))]
     salt = site_salt() if hide_ids else None
     found = []
@@ -79,7 +81,7 @@ def _of_study(file: Path) -> Iterator[Opened]:
     from allograft.study.data_spec import open_cohort
     from allograft.study.grid import read_study
 
-    for spec in read_study(file).datasets:
+    for spec in read_study(file).data:
         place = spec.dataset or str(file.resolve().parent / (spec.path or ""))
         yield spec.name, place, partial(open_cohort, spec, base=file.resolve().parent, check_files=False)
 

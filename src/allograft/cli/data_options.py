@@ -10,12 +10,24 @@ if TYPE_CHECKING:
     from allograft.data.class_folder import FolderSpec
     from allograft.data.manifest import ManifestSpec
 
-__all__ = ["Group", "GroupPattern", "HideIds", "ImageColumn", "Label", "Site", "Split", "folder_spec", "manifest_spec"]
+__all__ = [
+    "Group",
+    "GroupPattern",
+    "HideIds",
+    "ImageColumn",
+    "Label",
+    "Mask",
+    "Site",
+    "Split",
+    "folder_spec",
+    "manifest_spec",
+]
 
 ImageColumn = Annotated[
     list[str] | None, typer.Option("--image", help="Column of the image's path; several are its channels.")
 ]
 Label = Annotated[list[str] | None, typer.Option("--label", help="Column of the class; several are yes/no labels.")]
+Mask = Annotated[str | None, typer.Option("--mask", help="Column of the mask's path, for a segmentation.")]
 Group = Annotated[str | None, typer.Option("--group", help="Column of the patient, the independent unit.")]
 Site = Annotated[str | None, typer.Option("--site", help="Column of the site or scanner.")]
 Split = Annotated[str | None, typer.Option("--split", help="Column that fixes train, val or test.")]
@@ -40,6 +52,7 @@ def manifest_spec(
     *,
     image: list[str] | None = None,
     label: list[str] | None = None,
+    mask: str | None = None,
     group: str | None = None,
     site: str | None = None,
     split: str | None = None,
@@ -49,7 +62,13 @@ def manifest_spec(
     from allograft.data.manifest import ManifestSpec
 
     return ManifestSpec(
-        image=_one_or_all(image), label=_one_or_all(label), group=group, domain=site, split=split, classes=classes
+        image=_one_or_all(image),
+        label=_one_or_all(label),
+        mask=mask,
+        group=group,
+        domain=site,
+        split=split,
+        classes=classes,
     )
 
 

@@ -92,7 +92,7 @@ def _judged(
     from allograft.study.winner import choose
 
     chosen = choose(networks, dataset=dataset)
-    predictor = open_bundles(chosen.bundles, catalog.encoder_factory)
+    predictor = open_bundles(chosen.bundles, catalog.parts)
     classes = () if predictor.task.kind == "multilabel" else predictor.task.classes
     columns = {**columns, "label": columns["label"] or _labels(predictor.task)}
     table_columns, folders = manifest_spec(**columns, classes=classes), folder_spec(group_pattern, classes)

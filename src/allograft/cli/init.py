@@ -14,6 +14,7 @@ from allograft.cli.data_options import (
     GroupPattern,
     ImageColumn,
     Label,
+    Mask,
     Site,
     Split,
     folder_spec,
@@ -36,6 +37,7 @@ def init(
     out_file: Annotated[Path | None, typer.Option("--out", help="The study file; by default standard output.")] = None,
     image: ImageColumn = None,
     label: Label = None,
+    mask: Mask = None,
     group: Group = None,
     site: Site = None,
     split: Split = None,
@@ -52,10 +54,10 @@ def init(
     if out_file is not None and out_file.exists() and not force:
         msg = f"{out_file}: exists already and is not overwritten. Choose another --out, or say --force."
         raise ConfigError(msg)
-    columns = manifest_spec(image=image, label=label, group=group, site=site, split=split)
+    columns = manifest_spec(image=image, label=label, mask=mask, group=group, site=site, split=split)
     cohort = open_data(data, manifest=columns, folder=folder_spec(group_pattern), check_files=False)
     found = survey(cohort)
-    given = {"image": image, "label": label, "group": group, "domain": site, "split": split}
+    given = {"image": image, "label": label, "mask": mask, "group": group, "domain": site, "split": split}
     proposal = propose(found, {**_entry(data, out_file), **_columns(given), **_pattern(group_pattern)})
     took = _estimate(proposal, cohort, found)
     for note in proposal.notes:
@@ -97,14 +99,20 @@ def _estimate(proposal: Proposal, cohort: Cohort, found: Survey) -> Estimate:
     from allograft.study.estimate import Load, estimate
     from allograft.study.grid import study_from
     from allograft.study.prepared import processors
+    from allograft.study.propose_masks import windows_of
 
     study = study_from(proposal.study, where="the proposed study")
     folds = study.folds if study.folds and not found.fixed_split else 1
     channels = study.preprocess.channels or found.channels[0]
-    assert study.preprocess.size is not None
     parts = {"val", "test"} & set(found.fixed_split)
     judged = sum(case.split in parts for case in cohort) if parts else 2 * found.labelled // max(3, folds)
-    load = Load(judged=judged, cases=found.cases, folds=folds, shape=(channels, *study.preprocess.size))
+    whole = {"judged": judged, "cases": found.cases, "folds": folds}
+    if study.patches is not None:
+        size, overlap = study.patches.size, study.patches.overlap
+        load = Load(**whole, shape=(channels, *size), windows=windows_of(found.size, size, overlap))
+    else:
+        assert study.preprocess.size is not None, "proposals of whole images name a size"
+        load = Load(**whole, shape=(channels, *study.preprocess.size))
     return estimate(study, cohort.task, load, workers=processors())
 
 

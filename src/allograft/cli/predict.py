@@ -43,7 +43,7 @@ def predict(
 
     require_free(out_dir, force=force)
     chosen = choose(networks, dataset=dataset)
-    predictor = open_bundles(chosen.bundles, catalog.encoder_factory)
+    predictor = open_bundles(chosen.bundles, catalog.parts)
     items = find_inputs(inputs, dims=predictor.dims, manifest=manifest_spec(image=image))
     with progress("images", quiet=as_json) as tick:
         images = decode(items, predictor)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from allograft.core.config import Config
 
@@ -30,12 +31,15 @@ class Task(Config):
         classes: class names in the order of the outputs; for binary (negative, positive).
         head: name of the head, of the target in a case and of the tensors in a batch.
         metric: primary metric; empty means the usual one for the kind.
+        regions: of a segmentation, what is scored in place of single classes: by name, the classes that a
+            region joins; regions may overlap ({"WT": ("edema", "core", "enhancing"), "ET": ("enhancing",)}).
     """
 
     kind: Kind
     classes: tuple[str, ...]
     head: str = "label"
     metric: str = ""
+    regions: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _classes_fit_kind(self) -> Self:
@@ -52,6 +56,26 @@ class Task(Config):
             msg = "a task names at least one class"
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _regions_fit(self) -> Self:
+        if self.regions and self.kind != "segmentation":
+            msg = f"regions belong to a segmentation, this task is {self.kind}"
+            raise ValueError(msg)
+        for name, members in self.regions.items():
+            wrong = [member for member in members if member not in self.classes[1:]]
+            if wrong or not members:
+                known = ", ".join(self.classes[1:])
+                msg = f'region "{name}" joins classes other than the background ({known}), got {list(members)}'
+                raise ValueError(msg)
+        return self
+
+    @property
+    def scored(self) -> dict[str, tuple[int, ...]]:
+        """Label values by class, background left out, or by region where the task names some."""
+        single = {name: (name,) for name in self.classes[1:]}
+        found = dict(self.regions) or single
+        return {name: tuple(self.classes.index(member) for member in members) for name, members in found.items()}
 
     @property
     def outputs(self) -> int:

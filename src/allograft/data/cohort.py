@@ -79,6 +79,12 @@ class Cohort:
             self, cases=tuple(replace(c, targets=targets[c.id]) if c.id in targets else c for c in self.cases)
         )
 
+    def under_head(self, head: str) -> Cohort:
+        """Return the cohort with its task's head and targets renamed; other targets are left out."""
+        old = self.task.head
+        cases = (replace(c, targets={head: c.targets[old]} if old in c.targets else {}) for c in self.cases)
+        return replace(self, task=self.task.model_copy(update={"head": head}), cases=tuple(cases))
+
     @property
     def ids(self) -> tuple[str, ...]:
         """Case ids in order."""

@@ -45,6 +45,15 @@ class Normaliser(Config):
         scale, shift = (torch.tensor(v, dtype=x.dtype).reshape(view) for v in (self.scale, self.shift))
         return x * scale + shift
 
+    def contract(self, channels: int, dims: int) -> InputSpec:
+        """Return what a network that was trained behind this map expects: x * scale + shift = (x - mean) / std."""
+        return InputSpec(
+            channels=channels,
+            mean=tuple(-b / a for a, b in zip(self.scale, self.shift, strict=True)),
+            std=tuple(1 / a for a in self.scale),
+            axes="DHW" if dims == 3 else "HW",
+        )
+
 
 def normaliser(
     expects: InputSpec | None, space: Space, channels: int, *, preprocess: Preprocess | None = None
@@ -97,14 +106,13 @@ def fit_statistics(store: Store, ids: Sequence[str]) -> InputSpec:
     if not ids:
         msg = "statistics need at least one training case, got none."
         raise DataError(msg)
-    channels = store.shape[0]
+    channels = store.channels
     count, total, squares = 0, np.zeros(channels), np.zeros(channels)
-    for start in range(0, len(ids), 64):  # 64 at a time: volumes need not fit into memory together
-        block = store.rows(ids[start : start + 64]).astype(np.float64)
-        axes = (0, *range(2, block.ndim))
-        count += block.size // channels
-        total += block.sum(axis=axes)
-        squares += (block**2).sum(axis=axes)
+    for name in ids:  # one at a time: volumes need not fit into memory together
+        values = store.image(name).astype(np.float64).reshape(channels, -1)
+        count += values.shape[1]
+        total += values.sum(axis=1)
+        squares += (values**2).sum(axis=1)
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     if std.min() < 1e-6:
@@ -116,7 +124,7 @@ def fit_statistics(store: Store, ids: Sequence[str]) -> InputSpec:
         channels=channels,
         mean=tuple(mean.tolist()),
         std=tuple(std.tolist()),
-        axes="HW" if len(store.shape) == 3 else "DHW",
+        axes="HW" if store.dims == 2 else "DHW",
     )
 
 

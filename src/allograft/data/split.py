@@ -257,7 +257,9 @@ def _check_disjoint(cohort: Cohort, fold: Fold) -> None:
         raise DataError(msg)
 
 
-def label_fraction(ids: Iterable[str], cohort: Cohort, fraction: float, seed: int) -> tuple[str, ...]:
+def label_fraction(
+    ids: Iterable[str], cohort: Cohort, fraction: float, seed: int, *, count: int | None = None
+) -> tuple[str, ...]:
     """Return the cases whose labels a run may use: a share of each class, at least one case of each.
 
     Cases, not groups, are drawn: the budget of a label is a case. Each case has a rank that
@@ -268,6 +270,7 @@ def label_fraction(ids: Iterable[str], cohort: Cohort, fraction: float, seed: in
         cohort: where they are from.
         fraction: share in (0, 1].
         seed: of the ranking.
+        count: number of cases in place of the share; classes get their part of it, at least one case each.
 
     Returns:
         Ids in the cohort's order.
@@ -282,11 +285,12 @@ def label_fraction(ids: Iterable[str], cohort: Cohort, fraction: float, seed: in
     labelled = cohort.subset(ids).labelled()
     if not len(labelled):
         return ()
+    if count is not None:
+        fraction = count / len(labelled)
     chosen: set[str] = set()
     strata = _strata(labelled)
     for stratum in np.unique(strata):
         members = [case.id for case, own in zip(labelled, strata, strict=True) if own == stratum]
         members.sort(key=lambda name: seed_for("label_fraction", seed, name))
-        count = max(1, int(np.floor(fraction * len(members) + 0.5)))
-        chosen.update(members[:count])
+        chosen.update(members[: max(1, int(np.floor(fraction * len(members) + 0.5)))])
     return tuple(name for name in labelled.ids if name in chosen)

@@ -2,152 +2,205 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from allograft.core.atomic import folder_aside
 from allograft.core.errors import DataError
 from allograft.data.case import Case, ImageRef
 from allograft.data.cohort import Cohort
-from allograft.data.io.image import read_channels
-from allograft.data.io.mask import read_mask
-from allograft.data.preprocess import Preprocess, prepare, prepare_mask
+from allograft.data.placement import Placement
+from allograft.data.places import class_places
+from allograft.data.preprocess import Preprocess
+from allograft.data.store_arrays import Arrays, as_bytes, save_row
+from allograft.data.store_decode import Decoded, decode
+from allograft.data.store_index import StoreIndex, case_file, image_part, mask_part, places_part
+from allograft.data.store_key import mask_heads
 
-__all__ = ["IMAGES", "Written", "checksum", "mask_file", "mask_heads", "repair_rows", "write_arrays"]
+__all__ = ["Written", "repair_rows", "write_arrays", "write_store"]
 
-IMAGES = "images.npy"
 Array = npt.NDArray[Any]
+Counts = tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Written:
-    """What was written: shape (C, *S) of a row, checksums by file, ids of constant images."""
+    """What was written, as `StoreIndex` names it; filled case by case."""
 
-    shape: tuple[int, ...]
-    checksums: Mapping[str, tuple[str, ...]]
-    constant: tuple[str, ...]
+    shape: tuple[int, ...] = ()
+    uniform: bool = True
+    checksums: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    lowest: list[tuple[float, ...]] = field(default_factory=list)
+    grids: dict[str, tuple[int, Placement]] = field(default_factory=dict)
+    grid_of: list[int] = field(default_factory=list)
+    places: dict[str, list[Counts]] = field(default_factory=dict)
+    constant: list[str] = field(default_factory=list)
+    cropped: list[str] = field(default_factory=list)
+
+    def note(self, name: str, found: Decoded) -> None:
+        """Keep the facts of the next case."""
+        self.shape = self.shape or found.image.shape
+        self.lowest.append(found.lowest)
+        key = found.placement.model_dump_json()
+        self.grid_of.append(self.grids.setdefault(key, (len(self.grids), found.placement))[0])
+        if found.image.min() == found.image.max():
+            self.constant.append(name)
+        if found.cropped:
+            self.cropped.append(name)
+
+    def index(self, key: str, ids: tuple[str, ...], preprocess: Preprocess) -> StoreIndex:
+        """Return the index of a store that holds this."""
+        return StoreIndex(
+            key=key,
+            ids=ids,
+            uniform=self.uniform,
+            channels=self.shape[0],
+            dims=len(self.shape) - 1,
+            shape=self.shape if self.uniform else (),
+            space=preprocess.space,
+            checksums=self.checksums,
+            lowest=tuple(self.lowest),
+            grids=tuple(placement for _, placement in self.grids.values()),
+            grid_of=tuple(self.grid_of),
+            places={head: tuple(counts) for head, counts in self.places.items()},
+            constant=tuple(self.constant),
+            cropped=tuple(self.cropped),
+            preprocess=preprocess,
+        )
 
 
-def checksum(row: Array) -> str:
-    """Return the SHA-256 of an array's bytes."""
-    return hashlib.sha256(np.ascontiguousarray(row).tobytes()).hexdigest()
+def write_store(
+    final: Path,
+    *,
+    cohort: Cohort,
+    preprocess: Preprocess,
+    progress: Callable[[int, int], None] | None = None,
+    ragged: bool = False,
+) -> None:
+    """Write a whole store aside, then rename it to `final`; as `write_arrays`, with the index.
 
-
-def mask_file(head: str) -> str:
-    """Return the name of the array that holds the masks of `head`."""
-    return f"mask-{head.encode().hex() if not head.isidentifier() else head}.npy"
-
-
-def mask_heads(cohort: Cohort) -> list[str]:
-    """Return the heads whose targets are masks, sorted."""
-    return sorted({head for case in cohort for head, value in case.targets.items() if isinstance(value, ImageRef)})
+    Raises:
+        DataError: as `write_arrays`, or there are no cases.
+    """
+    if not cohort.cases:
+        msg = f"cohort {cohort.name}: no cases, so there is nothing to store."
+        raise DataError(msg)
+    with folder_aside(final) as aside:
+        written = write_arrays(aside, cohort, preprocess, progress, ragged=ragged)
+        index = written.index(final.name, cohort.ids, preprocess)
+        (aside / "index.json").write_text(index.model_dump_json(), encoding="utf-8")
 
 
 def write_arrays(
-    folder: Path, cohort: Cohort, preprocess: Preprocess, progress: Callable[[int, int], None] | None = None
+    folder: Path,
+    cohort: Cohort,
+    preprocess: Preprocess,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    ragged: bool = False,
 ) -> Written:
     """Decode every case of a cohort, which has at least one, into arrays in `folder`.
 
+    Args:
+        folder: empty.
+        cohort: the cases.
+        preprocess: with numbers for a median spacing.
+        progress: called with (done, total) after each case.
+        ragged: whether cases may differ in size; if any does, each gets files of its own.
+
     Raises:
-        DataError: a case cannot be read or prepared, or differs in shape from the first.
+        DataError: a case cannot be read or prepared, or differs in shape from the first and may not.
     """
     heads = mask_heads(cohort)
-    shape = _decode(cohort.cases[0], preprocess).shape
-    half = preprocess.store_as == "float16"
-    images = _create(folder / IMAGES, np.float16 if half else np.float32, (len(cohort), *shape))
-    masks = {head: _create(folder / mask_file(head), np.int16, (len(cohort), *shape[1:])) for head in heads}
-    constant, exact = [], preprocess.store_as == "auto" and preprocess.space == "unit"
+    compact = _compact(preprocess)
+    images = Arrays(folder, "images", len(cohort), compact=compact)
+    masks = {head: Arrays(folder, mask_part(head, uniform=False), len(cohort)) for head in heads}
+    places = {head: Arrays(folder, places_part(head), len(cohort), stacked=False) for head in heads}
+    out = Written(places={head: [] for head in heads})
     for i, case in enumerate(cohort):
-        row = _decode(case, preprocess, expect=shape)
-        images[i] = row
-        exact = exact and bool((_as_bytes(row) / np.float32(255) == row).all())
-        if row.min() == row.max():
-            constant.append(case.id)
-        for head, mask in masks.items():
-            mask[i] = _decode_mask(case, head, preprocess, expect=shape[1:])
+        found = decode(case, preprocess, heads)
+        shape = out.shape or found.image.shape
+        if found.image.shape != shape:
+            _require_may_differ(case, found, shape, ragged)
+            if images.stacked:
+                images.split(compact=compact)
+                for array in masks.values():
+                    array.split()
+        images.put(found.image)
+        for head in heads:
+            mask = found.masks.get(head)
+            masks[head].put(mask)
+            spots, counts = class_places(mask, case.id) if mask is not None else (None, ())
+            places[head].put(spots)
+            out.places[head].append(counts)
+        out.note(case.id, found)
         if progress is not None:
             progress(i + 1, len(cohort))
-    images.flush()
-    if exact:
-        images = _to_bytes(folder / IMAGES, images)
-    sums = {mask_file(head): tuple(map(checksum, mask)) for head, mask in masks.items()}
-    return Written(shape, {IMAGES: tuple(map(checksum, images)), **sums}, tuple(constant))
-
-
-def repair_rows(folder: Path, cohort: Cohort, preprocess: Preprocess, ids: Sequence[str]) -> None:
-    """Decode the rows of `ids` again; whoever has the old array open keeps it unharmed."""
-    place = {name: i for i, name in enumerate(cohort.ids)}
-    for file, head in [(IMAGES, ""), *((mask_file(head), head) for head in mask_heads(cohort))]:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".repair-") as aside:
-            copy = Path(shutil.copy(folder / file, aside))
-            array = np.load(copy, mmap_mode="r+", allow_pickle=False)
-            for name in ids:
-                row = array[place[name]]
-                if head:
-                    row[...] = _decode_mask(cohort[name], head, preprocess, expect=row.shape)
-                else:
-                    decoded = _decode(cohort[name], preprocess, expect=row.shape)
-                    row[...] = _as_bytes(decoded) if array.dtype == np.uint8 else decoded
-            array.flush()
-            copy.replace(folder / file)
-
-
-def _decode(case: Case, preprocess: Preprocess, *, expect: tuple[int, ...] | None = None) -> npt.NDArray[np.float32]:
-    try:
-        image = read_channels(case.image, dims=None if preprocess.size is None else len(preprocess.size))
-        row = prepare(image, preprocess)
-    except DataError as error:
-        msg = f"case {case.id!r} ({', '.join(map(str, case.image))}): {error}"
-        raise DataError(msg) from error
-    if expect is not None and row.shape != expect:
-        msg = (
-            f"case {case.id!r} ({case.image[0]}): shape (channels, *size) {row.shape} differs from {expect} of the "
-            "cases before it. Set preprocess.size (and channels) so that all become alike."
-        )
-        raise DataError(msg)
-    return row
-
-
-def _decode_mask(case: Case, head: str, preprocess: Preprocess, *, expect: tuple[int, ...]) -> Array:
-    target = case.targets.get(head)
-    if not isinstance(target, ImageRef):
-        return np.zeros(expect, np.int16)
-    try:
-        mask = prepare_mask(read_mask(target, onto=case.image[0], dims=len(expect)), preprocess)
-    except DataError as error:
-        msg = f"case {case.id!r}, mask {head!r} ({target}): {error}"
-        raise DataError(msg) from error
-    if mask.shape != expect:
-        msg = (
-            f"case {case.id!r}: mask grid {mask.shape} ({target}) differs from image grid {expect}. "
-            "Re-export the mask or leave the case out."
-        )
-        raise DataError(msg)
-    return mask
-
-
-def _create(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[Any]]:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-
-
-def _as_bytes(row: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    out: npt.NDArray[np.float32] = np.rint(row * np.float32(255))
+    out.uniform = images.stacked
+    parts = (images, *masks.values(), *places.values())
+    out.checksums = {array.part: array.finish() for array in parts}
     return out
 
 
-def _to_bytes(path: Path, images: Array) -> np.memmap[Any, np.dtype[Any]]:
-    """Rewrite values that are all k / 255 as k: a quarter of the disk, and exact."""
-    aside = path.with_suffix(".bytes")
-    small = _create(aside, np.uint8, images.shape)
-    for i, row in enumerate(images):
-        small[i] = _as_bytes(row)
-    small.flush()
-    aside.replace(path)
-    return small
+def _require_may_differ(case: Case, found: Decoded, shape: tuple[int, ...], ragged: bool) -> None:
+    """Refuse another number of channels, and another size where sizes may not differ."""
+    if ragged and len(found.image) == shape[0] and found.image.ndim == len(shape):
+        return
+    advice = "Set preprocess.size (and channels) so that all become alike."
+    if ragged:
+        advice = "Sizes may differ, channels and axes may not: set preprocess.channels, or leave the case out."
+    msg = (
+        f"case {case.id!r} ({case.image[0]}): shape (channels, *size) {found.image.shape} differs from {shape} of the "
+        f"cases before it. {advice}"
+    )
+    raise DataError(msg)
+
+
+def repair_rows(folder: Path, cohort: Cohort, index: StoreIndex, ids: Sequence[str]) -> None:
+    """Decode the arrays of `ids` again; whoever has an old file open keeps it unharmed."""
+    damaged = [i for i, name in enumerate(index.ids) if name in set(ids)]
+    for part, sums in index.checksums.items():
+        rows = ((i, _array(cohort[index.ids[i]], index.preprocess, part)) for i in damaged if sums[i])
+        if part.endswith(".npy"):
+            _mend(folder / part, rows)
+            continue
+        compact = part == image_part(uniform=False) and _compact(index.preprocess)
+        for i, row in rows:
+            save_row(folder / case_file(part, i), row, compact=compact)
+
+
+def _mend(path: Path, rows: Iterator[tuple[int, Array]]) -> None:
+    """Put rows into a copy of a stacked array, and the copy into its place."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".repair-") as aside:
+        copy = Path(shutil.copy(path, aside))
+        stack = np.load(copy, mmap_mode="r+", allow_pickle=False)
+        for i, row in rows:
+            small = as_bytes(row) if stack.dtype == np.uint8 else None
+            stack[i] = row if small is None else small
+        stack.flush()
+        copy.replace(path)
+
+
+def _array(case: Case, preprocess: Preprocess, part: str) -> Array:
+    """Return one case's array of a part."""
+    heads = [head for head, value in case.targets.items() if isinstance(value, ImageRef)]
+    found = decode(case, preprocess, heads)
+    for head, mask in found.masks.items():
+        if part == places_part(head):
+            return class_places(mask, case.id)[0]
+        if part.removesuffix(".npy") == mask_part(head, uniform=False):
+            return mask
+    blank = np.zeros(found.placement.shape, np.int16)
+    return found.image if part.removesuffix(".npy") == image_part(uniform=False) else blank
+
+
+def _compact(preprocess: Preprocess) -> bool:
+    """Tell whether images may be stored as bytes where that is exact."""
+    return preprocess.store_as == "auto" and preprocess.space == "unit"

@@ -8,9 +8,9 @@ anywhere goes on exactly where it was, and recipes that share a seed see the sam
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -23,6 +23,16 @@ from allograft.data.case import Batch, Case, ImageRef, View
 from allograft.data.cohort import Cohort
 from allograft.data.normalise import Normaliser
 from allograft.data.order import balanced_places, places
+from allograft.data.patch_stream import (
+    Corner,
+    check_patches,
+    check_store,
+    check_whole,
+    draw_corner,
+    read_image,
+    read_mask,
+)
+from allograft.data.patches import Patches
 from allograft.data.store import Store
 from allograft.data.targets import check_targets, is_soft, mask_targets, number_targets
 from allograft.data.transforms.augment import Augment
@@ -129,15 +139,69 @@ class StreamSource(Roster):
 
     Args:
         store: holds (at least) the cohort's images.
-        augment: acts on every image; masks follow.
-        views: further copies of each image, each with its own draws.
+        patches: hand out a patch of each image instead of the whole; masks are cut alike and hold -1,
+            which no loss sees, outside the image.
+        augment: acts on every image, or on every patch; masks follow. What a transform brings in from
+            beyond the border is the same for both: reflected or repeated elements with their labels,
+            or with `padding: zeros` the value 0 and the background.
+        views: further copies of each image, each with its own draws; of patches, copies of the same
+            patch, so that an objective may compare or restore them.
         normalise: brings stored values to what the weights expect; acts last.
     """
 
     store: Store
+    patches: Patches | None = None
     augment: Augment = field(default_factory=Augment)
     views: int = 0
     normalise: Normaliser = field(default_factory=Normaliser)
+
+    def check(self, name: str) -> None:
+        """Refuse what could not work, before the first step.
+
+        Raises:
+            ConfigError: as `Roster`; or patches have other axes than the images, have no class to be
+                centred on, or would carry labels of whole images.
+            DataError: as `Roster`; or the store lacks a case or a mask, or images differ in size
+                and there are no patches.
+        """
+        super().check(name)
+        check_store(name, self.store, self.cohort.cases, [task.head for task in self.masked])
+        if self.patches is None:
+            check_whole(name, self.store)
+            return
+        if self.labelled and not self.masked:
+            kinds = ", ".join(task.kind for task in self.heads)
+            msg = (
+                f"stream {name!r}: patches are parts of images, and a label of a whole image ({kinds}) need not hold "
+                "for a part. Use whole images (preprocess.size), or a segmentation task."
+            )
+            raise ConfigError(msg)
+        check_patches(name, self.store, self.patches, self.cohort.cases, [task.head for task in self.masked])
+
+    @property
+    def masked(self) -> tuple[Task, ...]:
+        """The tasks whose masks are handed out."""
+        return tuple(task for task in self.heads if self.labelled and task.kind == "segmentation")
+
+    def images(self, cases: Sequence[Case], corners: Sequence[Corner]) -> Tensor:
+        """Return (B, C, *S) stored values: whole images, or the patches that begin at `corners`."""
+        if self.patches is None:
+            return torch.from_numpy(self.store.rows([case.id for case in cases]))
+        out = np.empty((len(cases), self.store.channels, *self.patches.size), np.float32)
+        for i, (case, corner) in enumerate(zip(cases, corners, strict=True)):
+            out[i] = read_image(self.store, case.id, corner, self.patches.size)
+        return torch.from_numpy(out)
+
+    def masks(self, cases: Sequence[Case], task: Task, corners: Sequence[Corner]) -> tuple[Tensor, Tensor]:
+        """Return (B, *S) long masks of the same places, zeros where absent, and (B,) whether they are there."""
+        if self.patches is None:
+            return mask_targets(cases, task, self.store)
+        present = torch.tensor([task.head in case.targets for case in cases], dtype=torch.bool)
+        out = np.zeros((len(cases), *self.patches.size), np.int64)
+        for i, (case, corner) in enumerate(zip(cases, corners, strict=True)):
+            if present[i]:
+                out[i] = read_mask(self.store, case.id, task.head, corner, self.patches.size)
+        return torch.from_numpy(out), present
 
 
 class StoreStreams:
@@ -157,10 +221,6 @@ class StoreStreams:
         self.seed = seed
         for name, source in self.sources.items():
             source.check(name)
-            missing = set(source.cohort.ids) - set(source.store.index.ids)
-            if missing:
-                msg = f"stream {name!r}: {len(missing)} cases are not in its store, first {min(missing)!r}."
-                raise DataError(msg)
 
     def at(self, step: int) -> Mapping[str, Batch]:
         """Return one batch per stream for `step` (0, 1, ...)."""
@@ -169,16 +229,17 @@ class StoreStreams:
     def _batch(self, name: str, source: StreamSource, step: int) -> Batch:
         cases = source.cases(self.seed, name, step)
         ids = tuple(case.id for case in cases)
-        stored = torch.from_numpy(source.store.rows(ids))
-        draws = self._draws(name, source, step, ids, view=0)
+        corners = self._corners(name, source, step, cases)
+        stored = source.images(cases, corners)
+        draw = partial(self._draws, name, source, step, ids, shape=tuple(stored.shape[1:]))
+        draws = draw(view=0)
         targets, present = source.numbers(cases)
-        for task in source.heads:
-            if source.labelled and task.kind == "segmentation":
-                masks, present[task.head] = mask_targets(cases, task, source.store)
-                targets[task.head] = source.augment.apply_batch(masks[:, None], draws, mask=True)[:, 0]
+        for task in source.masked:
+            masks, present[task.head] = source.masks(cases, task, corners)
+            targets[task.head] = source.augment.apply_batch(masks[:, None], draws, mask=True)[:, 0]
         views = []
         for view in range(1, source.views + 1):
-            own = self._draws(name, source, step, ids, view=view)
+            own = draw(view=view)
             views.append(View(source.normalise(source.augment.apply_batch(stored, own)), tuple(own)))
         return Batch(
             image=source.normalise(source.augment.apply_batch(stored, draws)),
@@ -189,17 +250,31 @@ class StoreStreams:
             ids=ids,
         )
 
-    def _draws(self, name: str, source: StreamSource, step: int, ids: Sequence[str], *, view: int) -> list[Draw]:
-        """Return one draw per element, by its id and not by its neighbours or its place."""
+    def _corners(self, name: str, source: StreamSource, step: int, cases: Sequence[Case]) -> list[Corner]:
+        """Return where each element's patch begins, none where whole images are used."""
+        if source.patches is None:
+            return []
+        out = []
+        for case, seed in zip(cases, self._seeds(name, "patch", step, 0, [case.id for case in cases]), strict=True):
+            heads = [task.head for task in source.masked if task.head in case.targets]
+            out.append(draw_corner(np.random.default_rng(seed), source.store, case.id, source.patches, heads))
+        return out
+
+    def _draws(
+        self, name: str, source: StreamSource, step: int, ids: Sequence[str], *, shape: tuple[int, ...], view: int
+    ) -> list[Draw]:
+        """Return one augmentation for each element, an image of `shape` (C, *S)."""
         if not source.augment.steps:
             return [{"steps": []}] * len(ids)
+        seeds = self._seeds(name, "augment", step, view, ids)
+        return [source.augment.draw(np.random.default_rng(seed), shape) for seed in seeds]
+
+    def _seeds(self, name: str, what: str, step: int, view: int, ids: Sequence[str]) -> Iterator[int]:
+        """Yield a seed for each element, by its id and not by its neighbours or its place."""
         seen: Counter[str] = Counter()
-        out: list[Draw] = []
         for case_id in ids:
-            seed = seed_for(self.seed, name, "augment", step, view, case_id, seen[case_id])
+            yield seed_for(self.seed, name, what, step, view, case_id, seen[case_id])
             seen[case_id] += 1
-            out.append(source.augment.draw(np.random.default_rng(seed), source.store.shape))
-        return out
 
 
 def _likeliest(value: float | tuple[int, ...]) -> int:

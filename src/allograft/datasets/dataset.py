@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from allograft.core.errors import DataError
+from allograft.core.config import Config
+from allograft.core.errors import ConfigError, DataError
 from allograft.core.reference import Reference
 from allograft.core.task import Task
 from allograft.data.cohort import Cohort
 from allograft.data.origins import OnProgress
 from allograft.data.preprocess import Preprocess
 
-__all__ = ["Dataset", "class_counts"]
+__all__ = ["Dataset", "class_counts", "with_settings"]
 
 
 @runtime_checkable
 class Dataset(Protocol):
     """A public data set that can be fetched, and that says what must be known of it.
+
+    A data set with settings has a class attribute `Settings`, a Config, and takes one; `with_settings` makes it.
 
     Args:
         name: short name, as study files use it.
@@ -53,6 +57,22 @@ class Dataset(Protocol):
 
     def card(self) -> dict[str, Any]:
         """Return the facts for listings and reports as plain JSON data; fetches nothing."""
+
+
+def with_settings(known: type[Dataset], settings: Mapping[str, Any], *, where: str) -> Dataset:
+    """Return a data set with what a study file says of it; without settings, its default.
+
+    Raises:
+        ConfigError: it has no settings, or one is unknown or wrong.
+    """
+    model: type[Config] | None = getattr(known, "Settings", None)
+    if model is None:
+        if settings:
+            msg = f"{where}: {known.name} has no settings, got {', '.join(settings)}. Remove them."
+            raise ConfigError(msg)
+        return known()
+    make: Callable[..., Dataset] = known
+    return make(model.from_data(dict(settings), where=where))
 
 
 def class_counts(cohort: Cohort) -> dict[tuple[str, str], int]:

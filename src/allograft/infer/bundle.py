@@ -20,8 +20,9 @@ from allograft.core.config import Config
 from allograft.core.errors import DataError
 from allograft.core.task import Task
 from allograft.data.normalise import Normaliser
+from allograft.data.patches import Patches
 from allograft.data.preprocess import Preprocess
-from allograft.nets.build import EncoderFactory, build_network
+from allograft.nets.build import Parts, build_network
 from allograft.nets.network import Network
 from allograft.nets.spec import NetSpec
 from allograft.weights.source import SourceWeights
@@ -39,6 +40,7 @@ class Bundle(Config):
         preprocess: what is done to an image.
         normalise: from preprocessed values to the network's input.
         size: spatial size that it was trained at.
+        patches: windows of a segmentation, None for other tasks.
         temperature: logits are divided by it; fitted on validation, 1 for none.
         precision: of the arithmetic in training.
         run: id of the run that made it.
@@ -52,6 +54,7 @@ class Bundle(Config):
     preprocess: Preprocess
     normalise: Normaliser
     size: tuple[int, ...]
+    patches: Patches | None = None
     temperature: float = 1.0
     precision: str = "32-true"
     run: str
@@ -68,12 +71,12 @@ def save_bundle(folder: Path, bundle: Bundle, net: Network, card: SourceWeights)
     write_text(folder / "card.yaml", yaml.safe_dump(written.model_dump(mode="json"), sort_keys=False))
 
 
-def load_bundle(folder: Path, encoders: Callable[[str], EncoderFactory]) -> tuple[Network, Bundle]:
+def load_bundle(folder: Path, parts: Callable[[NetSpec], Parts]) -> tuple[Network, Bundle]:
     """Read a bundle; nothing in it is executed.
 
     Args:
         folder: the bundle's folder.
-        encoders: the catalog's `encoder_factory`.
+        parts: the catalog's `parts`.
 
     Raises:
         DataError: files are missing, damaged or do not fit each other.
@@ -91,7 +94,7 @@ def load_bundle(folder: Path, encoders: Callable[[str], EncoderFactory]) -> tupl
         {bundle.task.head: bundle.task},
         in_channels=bundle.in_channels,
         seed=0,
-        encoder_factory=encoders(bundle.net.encoder),
+        parts=parts(bundle.net),
     )
     missing = sorted(net.state_dict().keys() ^ tensors.keys())
     if missing:

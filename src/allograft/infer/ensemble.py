@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -27,8 +25,11 @@ from allograft.data.preprocess import Preprocess
 from allograft.functional.probabilities import probabilities
 from allograft.infer.bundle import Bundle, load_bundle, own_device
 from allograft.infer.forward import predict
-from allograft.nets.build import EncoderFactory
+from allograft.infer.segment import segment
+from allograft.infer.windows import Precision
+from allograft.nets.build import Parts
 from allograft.nets.network import Network
+from allograft.nets.spec import NetSpec
 
 __all__ = ["Member", "Predictor", "open_bundles"]
 
@@ -39,6 +40,11 @@ class Member:
 
     net: Network
     bundle: Bundle
+
+    @property
+    def precision(self) -> Precision:
+        """Of the arithmetic, as in training."""
+        return "bf16-mixed" if self.bundle.precision == "bf16-mixed" else "32-true"
 
     def probabilities(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Return (B, L) probabilities at the network's temperature.
@@ -52,8 +58,8 @@ class Member:
         bundle = self.bundle
         ids = tuple(str(i) for i in range(len(images)))
         batch = Batch(image=bundle.normalise(torch.from_numpy(images)), ids=ids)
-        precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed" if bundle.precision == "bf16-mixed" else "32-true"
-        found = predict(self.net, [batch], bundle.task, groups=dict(zip(ids, ids, strict=True)), precision=precision)
+        groups = dict(zip(ids, ids, strict=True))
+        found = predict(self.net, [batch], bundle.task, groups=groups, precision=self.precision)
         scaled = torch.from_numpy(found.logits).double() / bundle.temperature
         out: npt.NDArray[np.float64] = probabilities(scaled, bundle.task.kind).numpy()
         return out
@@ -67,7 +73,7 @@ class Predictor:
         members: at least one; all with the same task and the same preparation of images.
 
     Raises:
-        DataError: no members, or they differ in task, channels, size or preparation.
+        DataError: no members, or they differ in task, channels, size, preparation or windows.
     """
 
     members: tuple[Member, ...]
@@ -77,7 +83,7 @@ class Predictor:
             msg = "a predictor needs at least one network."
             raise DataError(msg)
         for member in self.members[1:]:
-            for field in ("task", "in_channels", "preprocess", "size"):
+            for field in ("task", "in_channels", "preprocess", "size", "patches"):
                 one, other = getattr(self.first, field), getattr(member.bundle, field)
                 if one != other:
                     msg = (
@@ -136,19 +142,45 @@ class Predictor:
         found = [member.probabilities(images) for member in self.members]
         return np.asarray(np.mean(found, axis=0), dtype=np.float64)
 
+    def segment(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8] | npt.NDArray[np.int16]:
+        """Return the class of the largest mean probability for every element, (*S).
 
-def open_bundles(folders: Sequence[Path], encoders: Callable[[str], EncoderFactory]) -> Predictor:
+        Every network sees the image through its own normalisation.
+
+        Args:
+            image: (C, *S), prepared; of any size.
+
+        Raises:
+            DataError: the networks make no segmentation, or the image has other axes or channels.
+            NumericsError: an output is not finite.
+        """
+        patches, task = self.first.patches, self.task
+        if patches is None:
+            msg = f"the networks answer a {task.kind} task and label no elements. Ask for probabilities."
+            raise DataError(msg)
+        if (got := len(image)) != self.first.in_channels:
+            msg = f"the image has {got} channels, the networks were trained on {self.first.in_channels}."
+            raise DataError(msg)
+        nets = [member.net for member in self.members]
+        raw = torch.from_numpy(np.ascontiguousarray(image))[None].to(next(nets[0].parameters()).device)
+        maps = {member.bundle.normalise: None for member in self.members}
+        made = {normalise: normalise(raw)[0] for normalise in maps}
+        images = [made[member.bundle.normalise] for member in self.members]
+        return segment(nets, images, head=task.head, patches=patches, precision=self.members[0].precision)
+
+
+def open_bundles(folders: Sequence[Path], parts: Callable[[NetSpec], Parts]) -> Predictor:
     """Open the bundles in `folders` as one predictor, on CUDA where there is one.
 
     Args:
         folders: of bundles.
-        encoders: the catalog's `encoder_factory`.
+        parts: the catalog's `parts`.
 
     Raises:
         DataError: a bundle is damaged, or they do not belong together.
     """
     members = []
     for folder in folders:
-        net, bundle = load_bundle(folder, encoders)
+        net, bundle = load_bundle(folder, parts)
         members.append(Member(net.to(own_device()), bundle))
     return Predictor(tuple(members))

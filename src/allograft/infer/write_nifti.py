@@ -42,7 +42,7 @@ def write_nifti(path: Path, result: npt.NDArray[Any], image: Image, *, reverse_a
         array = array.astype(np.float32)
     affine = np.asarray(image.stored.affine) if image.stored is not None else _of_picture(image)
     if image.stored is None:
-        array = array.T[..., None]  # NIfTI counts columns first, and has three axes
+        array = array.T if array.ndim == 3 else array.T[..., None]  # NIfTI counts columns first, and has three axes
     elif reverse_axes:
         array, affine = array.transpose(2, 1, 0), affine[:, [2, 1, 0, 3]]
     return save_nifti(path, array, affine)
@@ -69,6 +69,6 @@ def _with_slice(result: npt.NDArray[Any], stored: Stored) -> npt.NDArray[Any]:
 
 
 def _of_picture(image: Image) -> npt.NDArray[np.float64]:
-    """Return an affine for (column, row, 1): rows run down, to posterior, as pictures are looked at."""
-    rows, columns = image.geometry.spacing
-    return np.diag([-columns, -rows, 1.0, 1.0])
+    """Return an affine for (column, row, slice): rows run down, to posterior, as pictures are looked at."""
+    *slices, rows, columns = image.geometry.spacing
+    return np.diag([-columns, -rows, *(slices or [1.0]), 1.0])

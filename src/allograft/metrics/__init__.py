@@ -14,7 +14,9 @@ from allograft.metrics.ece import Ece
 from allograft.metrics.f1 import F1
 from allograft.metrics.log_loss import LogLoss
 from allograft.metrics.mae import Mae
+from allograft.metrics.mask_mean import mask_mean
 from allograft.metrics.metric import Metric
+from allograft.metrics.segmentation import MASK_METRICS
 
 __all__ = ["METRICS", "metrics_for"]
 
@@ -28,6 +30,7 @@ METRICS: dict[str, Metric] = {
     "brier": Brier(),
     "ece": Ece(),
     "mae": Mae(),
+    **{name: mask_mean(metric()) for name, metric in MASK_METRICS.items()},
 }
 
 

@@ -121,7 +121,7 @@ def judge(
         for i, j in found.pairs
     ]
     estimates = tuple(_within(metric, one) for one in found.estimates)
-    skipped = () if first.task.kind == "regression" else skipped_classes(first)
+    skipped = () if first.task.kind in {"regression", "segmentation"} else skipped_classes(first)
     return Judgement(metric.name, estimates, settle(comparisons), skipped, found.dropped)
 
 
@@ -135,6 +135,7 @@ def take(p: Predictions, cases: npt.NDArray[np.int64]) -> Predictions:
         logits=p.logits[cases],
         probabilities=p.probabilities[cases],
         targets=p.targets[cases],
+        masks=None if p.masks is None else p.masks.take(cases),
     )
 
 

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 
-__all__ = ["Encoder", "Head", "Network", "Output", "Stage", "parameter_count", "stage_of"]
+from allograft.core.errors import ConfigError
+from allograft.core.task import Task
+
+__all__ = [
+    "Decoder",
+    "Encoder",
+    "Head",
+    "Network",
+    "Output",
+    "Stage",
+    "VoxelHead",
+    "axis_strides",
+    "parameter_count",
+    "stage_of",
+]
 
 
 class Stage(NamedTuple):
@@ -35,13 +50,14 @@ class Encoder(Protocol):
     """An nn.Module that turns (B, C, *S) into levels from shallow to deep.
 
     Stride 0 marks a level of one position (an embedding that the network pools in its own way); a
-    decoder leaves it out. Strides are exact for sizes that the largest one divides.
+    decoder leaves it out. Strides are exact for sizes that the largest one divides. A stride is one
+    number for all axes, or one for each axis, slowest first (kernels of depth 1 keep the depth).
     """
 
     dims: int
     in_channels: int
     channels: tuple[int, ...]
-    strides: tuple[int, ...]
+    strides: tuple[int | tuple[int, ...], ...]
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the levels, each (B, channels[i], *S / strides[i])."""
@@ -50,11 +66,41 @@ class Encoder(Protocol):
         """Return the stages from input to output."""
 
 
+def axis_strides(encoder: Encoder) -> tuple[tuple[int, ...], ...]:
+    """Return the stride of each level along each axis, slowest first."""
+    return tuple((s,) * encoder.dims if isinstance(s, int) else s for s in encoder.strides)
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """An nn.Module that turns an encoder's levels into features of every element of the image.
+
+    The image's size is that of the first level times its stride.
+    """
+
+    channels: int
+
+    def __call__(self, levels: tuple[Tensor, ...]) -> Tensor:
+        """Return (B, channels, *S) on the grid of the image."""
+
+
 class Head(nn.Module):
     """Turns features into logits; `pooled` (B, F) and, behind a decoder, `decoded` (B, C, *S)."""
 
     def forward(self, pooled: Tensor, decoded: Tensor | None) -> Tensor:
         """Return logits (B, O) or (B, O, *S)."""
+        raise NotImplementedError
+
+
+class VoxelHead(Head):
+    """A head that classifies every element by a linear map of its decoded features alone.
+
+    Being linear, it may act on features that were blended over windows or passes: the logits are
+    then exactly the blended logits.
+    """
+
+    def project(self, decoded: Tensor) -> Tensor:
+        """Return logits (B, O, *S) for features (B, C, *S)."""
         raise NotImplementedError
 
 
@@ -68,9 +114,11 @@ class Network(nn.Module):
 
     Attributes:
         encoder_name: catalog name of the encoder, set by whoever builds the network; "" where unknown.
+        tasks: what each head predicts, set by whoever builds the network; empty where unknown.
     """
 
     encoder_name: str = ""
+    tasks: Mapping[str, Task] = MappingProxyType({})
 
     def __init__(self, encoder: nn.Module, heads: Mapping[str, Head], decoder: nn.Module | None = None) -> None:
         super().__init__()
@@ -84,8 +132,20 @@ class Network(nn.Module):
         return cast("Encoder", self.encoder)
 
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the encoder's levels for images (B, C, *S)."""
+        """Return the encoder's levels for images (B, C, *S).
+
+        Raises:
+            ConfigError: there is a decoder and the size is no multiple of the largest stride, so that the
+                levels would not lie on the image's grid.
+        """
+        if self.decoder is not None:
+            _check_size(tuple(x.shape[2:]), self.shape)
         return cast("tuple[Tensor, ...]", self.encoder(x))
+
+    def dense(self, x: Tensor) -> Tensor:
+        """Return the decoder's features (B, C, *S) of images (B, c, *S); a `VoxelHead` projects them to logits."""
+        assert self.decoder is not None, "a network without a decoder has no dense features"
+        return cast("Tensor", self.decoder(self.encode(x)))
 
     def decode(self, levels: tuple[Tensor, ...]) -> Output:
         """Return decoder and head outputs for levels; the last level is pooled over space."""
@@ -109,9 +169,28 @@ class Network(nn.Module):
         """Return all stages, input to output, prefixes as in `state_dict()`."""
         own = [Stage(s.name, tuple(f"encoder.{p}" for p in s.prefixes)) for s in self.shape.stages()]
         if self.decoder is not None:
-            own.append(Stage("decoder", ("decoder",)))
+            own += _decoder_stages(self.decoder)
         own += [Stage(f"head.{name}", (f"heads.{name}",)) for name in self.heads]
         return tuple(own)
+
+
+def _decoder_stages(decoder: nn.Module) -> tuple[Stage, ...]:
+    """Return the decoder's stage; layers that it names in `task_layers` belong to the task, like a head."""
+    layers: tuple[str, ...] = getattr(decoder, "task_layers", ())
+    if not layers:
+        return (Stage("decoder", ("decoder",)),)
+    kept = tuple(f"decoder.{name}" for name, _ in decoder.named_children() if name not in layers)
+    return Stage("decoder", kept), Stage("head.decoder", tuple(f"decoder.{name}" for name in layers))
+
+
+def _check_size(size: tuple[int, ...], encoder: Encoder) -> None:
+    largest = tuple(max(1, *along) for along in zip(*axis_strides(encoder), strict=True))
+    if len(size) != encoder.dims or any(n % stride for n, stride in zip(size, largest, strict=True)):
+        msg = (
+            f"images of size {size}: the decoder needs multiples of {largest}, the encoder's largest stride along "
+            "each axis. Choose such a patch size."
+        )
+        raise ConfigError(msg)
 
 
 def stage_of(key: str, stages: tuple[Stage, ...]) -> str:

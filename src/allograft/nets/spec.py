@@ -15,10 +15,10 @@ class NetSpec(Config):
     """Names a network completely; the same spec and seed give the same tensors.
 
     Args:
-        encoder: name in `allograft.catalog.ENCODERS`, or "timm:NAME".
+        encoder: name in `allograft.catalog.ENCODERS`, "timm:NAME" or "monai:NAME"; in 3-D also "timm-slice:NAME".
         dims: 2 or 3.
         in_channels: input channels, >= 1; None takes the data's.
-        decoder: "" for classification; there are no decoders yet.
+        decoder: name in `allograft.catalog.DECODERS` for segmentation, "" for classification.
         width: multiplies channel counts where the encoder offers it, 1 is the paper's.
         dropout: probability on the pooled features before the head, in [0, 1).
         drop_path: largest stochastic-depth rate, in [0, 1).

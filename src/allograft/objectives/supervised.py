@@ -4,9 +4,11 @@ Idea      Minimise the task's own loss on labelled cases: the objective that oth
 Paper     house method; cross-entropy and its smoothing are textbook matter.
 Formula   L = sum_i v_i w(y_i) l(f(x_i), y_i) / sum_i v_i w(y_i) over cases i whose target is present,
           v case weights, w class weights; l cross-entropy (multiclass), binary cross-entropy on logits
-          (binary, multilabel) or squared error (regression).
+          (binary, multilabel) or squared error (regression). Segmentation: soft Dice + cross-entropy
+          (`segmentation_loss`).
 Streams   train: images and targets.
-Defaults  label_smoothing = 0 (ours).  class_weights = none (ours).
+Defaults  label_smoothing = 0 (ours).  class_weights = none (ours).  segmentation = none, that is
+          SegmentationLoss() with its own defaults (ours).
 Differs   none
 Checked   tests/reference/test_supervised.py: PyTorch's own losses; a worked soft cross-entropy; absent
           targets reach neither loss nor gradient; weights move the loss.
@@ -24,6 +26,7 @@ from allograft.core.reference import Reference
 from allograft.core.task import Task
 from allograft.data.case import Batch
 from allograft.nets.network import Network
+from allograft.objectives.segmentation_loss import SegmentationLoss
 from allograft.objectives.task_loss import task_loss
 
 __all__ = ["Supervised"]
@@ -35,6 +38,7 @@ class Supervised(Method):
     Args:
         label_smoothing: share of the target spread evenly over the classes, in [0, 1).
         class_weights: one per class, > 0; empty for 1.
+        segmentation: settings of the loss of a segmentation; None takes the usual ones.
     """
 
     name: ClassVar[str] = "supervised"
@@ -42,6 +46,7 @@ class Supervised(Method):
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     class_weights: tuple[float, ...] = ()
+    segmentation: SegmentationLoss | None = None
 
     def streams(self) -> Mapping[str, StreamSpec]:
         """Return the one stream of labelled cases."""
@@ -53,7 +58,13 @@ class Supervised(Method):
         Raises:
             ConfigError: the task has no plain loss, or the settings do not fit it.
         """
-        return _Supervised(task_loss(task, label_smoothing=self.label_smoothing, class_weights=self.class_weights))
+        loss = task_loss(
+            task,
+            label_smoothing=self.label_smoothing,
+            class_weights=self.class_weights,
+            segmentation=self.segmentation,
+        )
+        return _Supervised(loss)
 
 
 class _Supervised(Criterion):

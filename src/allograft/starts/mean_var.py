@@ -6,7 +6,7 @@ Paper     Raghu, Zhang, Kleinberg, Bengio. Transfusion: understanding transfer l
           imaging. NeurIPS 2019.  arXiv:1902.07208
 Formula   W_l ~ N(mean(W_l'), var(W_l'))   independent entries, W_l' the source tensor, population variance
 Streams   none (acts before training).
-Defaults  norm = "identity" (ours; the paper does not say).
+Defaults  norm = "identity" (ours; the paper does not say).  decoder = "fresh" (ours; the paper has none).
 Differs   1. Where the fan-in changes (2-D to 3-D, other channel count) the variance is divided by the
           ratio of fan-ins, so that a layer's output keeps its variance (in the paper it never changes).
           2. Running statistics are never drawn: a negative running variance gives NaN. 3. Index tables
@@ -29,7 +29,6 @@ from allograft.weights.source import SourceWeights
 
 __all__ = ["MeanVar"]
 
-TASK = Where(stages=("head", "decoder"))
 AFFINE = Where(kinds=("norm_affine",))
 STATS = Where(kinds=("norm_stat",))
 BUFFERS = Where(kinds=("buffer",))
@@ -41,6 +40,7 @@ class MeanVar(Method):
     Args:
         norm: what normalisation layers start from. "identity": scale 1, shift 0, statistics 0 and 1.
             "sample": draw scale and shift too, statistics as before. "copy": all from the source.
+        decoder: "fresh", or "sample" where the source has the same decoder.
 
     >>> MeanVar().norm
     'identity'
@@ -56,14 +56,16 @@ class MeanVar(Method):
     )
 
     norm: Literal["identity", "sample", "copy"] = "identity"
+    decoder: Literal["fresh", "sample"] = "fresh"
 
     def plan(self, net: Network, source: SourceWeights | None) -> TransferPlan:
         """Return the plan; change nothing."""
         affine = {"identity": Action.FRESH, "sample": Action.SAMPLE, "copy": Action.COPY}[self.norm]
         stats = Action.COPY if self.norm == "copy" else Action.FRESH
         why = f"normalisation: {self.norm}"
+        fresh = ("head", "decoder") if self.decoder == "fresh" else ("head",)
         rules = (
-            Rule(where=TASK, action=Action.FRESH, why="new task"),
+            Rule(where=Where(stages=fresh), action=Action.FRESH, why="new task"),
             Rule(where=AFFINE, action=affine, why=why),
             Rule(where=STATS, action=stats, why=why if stats is affine else "statistics are never drawn"),
             Rule(where=BUFFERS, action=Action.FRESH, why="no weights: as built"),

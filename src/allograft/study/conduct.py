@@ -79,9 +79,9 @@ def require_sound_plans(prepared: Prepared) -> None:
     Raises:
         PlanError: a recipe's plan has problems; names recipe and data set.
     """
-    for name, cohort in prepared.cohorts.items():
+    for name, cohort in ((data.name, prepared.cohorts[data.name]) for data in prepared.study.datasets):
         for recipe in prepared.study.recipes:
-            plan = plan_recipe(recipe, prepared.study, cohort, prepared.stores[name].shape[0], base=prepared.base)
+            plan = plan_recipe(recipe, prepared.study, cohort, prepared.stores[name].channels, base=prepared.base)
             try:
                 plan.require_sound()
             except PlanError as error:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from allograft.catalog import DATASETS
-from allograft.core.config import Config, canonical_json
+from allograft.core.config import Config, canonical_json, config_error
 from allograft.core.errors import ConfigError, did_you_mean
+from allograft.core.task import Task
 from allograft.data.class_folder import FolderSpec
 from allograft.data.cohort import Cohort
 from allograft.data.labels import LabelSpec
 from allograft.data.manifest import ManifestSpec
+from allograft.data.preprocess import Preprocess
 from allograft.data.sniff import open_data
+from allograft.datasets.dataset import Dataset, with_settings
 
-__all__ = ["DataSpec", "TaskSpec", "fingerprint", "open_cohort"]
+__all__ = ["DataSpec", "TaskSpec", "fingerprint", "known_dataset", "open_cohort"]
 
 
 class TaskSpec(LabelSpec):
@@ -30,6 +34,7 @@ class DataSpec(Config):
     Args:
         name: name in tables and reports.
         dataset: name of a data set that allograft knows (allograft datasets list).
+        settings: of that data set, where it has some ({templates: [mni152]}).
         path: a CSV or TSV table, a folder of classes, or a MedMNIST .npz file.
         image: column of the image's path; several are channels of one image.
         label: column of the class; several are yes/no labels.
@@ -41,11 +46,14 @@ class DataSpec(Config):
         root: folder that relative paths start from.
         group_pattern: for folders of classes, a regular expression whose first group is the patient.
         unit: what a group is.
+        preprocess: of these images, None takes the study's.
+        regions: of a segmentation, what is scored in place of single classes (see `Task`).
         task: kind, classes and positive class.
     """
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     dataset: str | None = None
+    settings: Mapping[str, Any] = {}
     path: str | None = None
     image: str | tuple[str, ...] | None = None
     label: str | tuple[str, ...] | None = None
@@ -57,6 +65,8 @@ class DataSpec(Config):
     root: str = "."
     group_pattern: str | None = None
     unit: str = "patient"
+    preprocess: Preprocess | None = None
+    regions: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     task: TaskSpec = TaskSpec()
 
     @model_validator(mode="after")
@@ -70,7 +80,22 @@ class DataSpec(Config):
         if self.dataset is not None and columns:
             msg = f'data set "{self.name}": {columns[0]} names a column of your own table, but dataset is a known one'
             raise ValueError(msg)
+        if self.settings and self.dataset is None:
+            msg = f'data set "{self.name}": settings belong to a known data set; your own has none'
+            raise ValueError(msg)
         return self
+
+
+def known_dataset(spec: DataSpec) -> Dataset:
+    """Return the data set that a spec names, with its settings; fetches nothing.
+
+    Raises:
+        ConfigError: there is no such data set, or a setting is unknown or wrong.
+    """
+    if spec.dataset not in DATASETS:
+        msg = f'datasets, "{spec.name}": no data set "{spec.dataset}". {did_you_mean(spec.dataset or "", DATASETS)}'
+        raise ConfigError(msg)
+    return with_settings(DATASETS[spec.dataset], spec.settings, where=f'datasets, "{spec.name}", settings')
 
 
 def open_cohort(
@@ -83,24 +108,33 @@ def open_cohort(
         DataError: files are missing or wrong, by name.
     """
     if spec.dataset is not None:
-        if spec.dataset not in DATASETS:
-            msg = f'datasets, "{spec.name}": no data set "{spec.dataset}". {did_you_mean(spec.dataset, DATASETS)}'
-            raise ConfigError(msg)
-        dataset = DATASETS[spec.dataset]()
+        dataset = known_dataset(spec)
         cohort = dataset.prepare(None if progress is None else lambda done, total, _: progress(done, total))
         dataset.validate(cohort)
-        return cohort
+        return _with_regions(cohort, spec)
     assert spec.path is not None
     labels = spec.task.model_dump()
     columns = spec.model_dump(
         include={"image", "label", "mask", "group", "domain", "split", "id", "root", "unit", "name"}
     )
-    return open_data(
+    cohort = open_data(
         base / spec.path,
         manifest=ManifestSpec(**labels, **columns),
         folder=FolderSpec(**labels, group_pattern=spec.group_pattern, unit=spec.unit, name=spec.name),
         check_files=check_files,
     )
+    return _with_regions(cohort, spec)
+
+
+def _with_regions(cohort: Cohort, spec: DataSpec) -> Cohort:
+    """Let the task score the regions that the study names."""
+    if not spec.regions:
+        return cohort
+    try:
+        task = Task.model_validate({**cohort.task.model_dump(), "regions": spec.regions})
+    except ValidationError as error:
+        raise config_error(error, where=f'datasets, "{spec.name}"', model=Task) from error
+    return replace(cohort, task=task)
 
 
 def fingerprint(cohort: Cohort, store_key: str) -> str:

@@ -42,12 +42,13 @@ class Speed(Config):
 
 
 class Load(Config):
-    """How much work a study's data make: cases in validation and test of a fold, folds, all cases."""
+    """How much work data make: cases in validation and test of a fold, all cases, folds, windows of a case."""
 
     judged: int
     cases: int
     folds: int
     shape: tuple[int, ...]
+    windows: int = 1
 
 
 class Estimate(Config):
@@ -100,11 +101,11 @@ def estimate(
         one, frozen = known[key], recipe.tuning.name == "frozen"
         augment = recipe.augment if recipe.augment is not None else study.augment
         looks = recipe.budget.evals * (2 if len(study.search.lrs) > 1 else 1) + 1
-        if frozen and not augment.steps:
+        if frozen and not augment.steps and task.kind != "segmentation":
             per_run[recipe.name] = RUN_SECONDS + one.case * load.cases
         else:
             training = recipe.budget.steps * (one.step if not frozen else one.case * recipe.budget.batch)
-            per_run[recipe.name] = RUN_SECONDS + training + looks * one.case * load.judged
+            per_run[recipe.name] = RUN_SECONDS + training + looks * one.case * load.judged * load.windows
     cells = len(study.seeds) * load.folds * len(study.label_fractions)
     total = sum(per_run.values()) * cells
     runs = cells * len(study.recipes)
@@ -123,14 +124,14 @@ def measure(spec: NetSpec, task: Task, shape: tuple[int, ...], batch: int, *, th
         batch: cases in a step.
         threads: of a worker.
     """
-    net = build_network(
-        spec, {task.head: task}, in_channels=shape[0], seed=0, encoder_factory=catalog.encoder_factory(spec.encoder)
-    )
+    net = build_network(spec, {task.head: task}, in_channels=shape[0], seed=0, parts=catalog.parts(spec))
     device = Device.resolve(threads=threads)
     with device.session() as live:
         target = torch.zeros(batch, dtype=torch.long)
         if task.kind in {"multilabel", "regression"}:
             target = torch.zeros(batch, len(task.classes))
+        elif task.kind == "segmentation":
+            target = torch.randint(len(task.classes), (batch, *shape[1:]))
         data = Batch(
             image=torch.rand(batch, *shape),
             targets={task.head: target},

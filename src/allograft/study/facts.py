@@ -11,6 +11,7 @@ from typing import Any
 from allograft import catalog
 from allograft.data.cohort import Cohort
 from allograft.data.split import Fold
+from allograft.study.data_spec import known_dataset
 from allograft.study.grid import Study
 from allograft.study.recipe import Recipe
 from allograft.train.device import Device
@@ -47,8 +48,8 @@ def data_facts(cohort: Cohort, folds: Sequence[Fold]) -> dict[str, Any]:
 
 def cohort_card(study: Study, name: str, cohort: Cohort) -> dict[str, Any]:
     """Return a data set's facts for the report; counts only, never ids."""
-    spec = next(d for d in study.datasets if d.name == name)
-    known = catalog.DATASETS[spec.dataset]().card() if spec.dataset else {"title": name, "licence": "your own data"}
+    spec = next(d for d in study.data if d.name == name)
+    known = known_dataset(spec).card() if spec.dataset else {"title": name, "licence": "your own data"}
     head, classes = cohort.task.head, cohort.task.classes
     counts = Counter(c.targets[head] for c in cohort if isinstance(c.targets.get(head), int))
     facts = {

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from allograft.core.task import Task
+from allograft.data.mask_scores import MaskScores
 from allograft.data.predictions import Predictions
 from allograft.metrics import metrics_for
 
@@ -25,6 +26,8 @@ def to_frame(p: Predictions, names: Mapping[str, str]) -> pd.DataFrame:
         names: pseudonym of every id and group.
     """
     columns: dict[str, object] = {"case": [names[i] for i in p.ids], "unit": [names[g] for g in p.groups]}
+    if p.masks is not None:
+        return pd.DataFrame(columns | _mask_columns(p.masks))
     targets = p.targets[:, None] if p.targets.ndim == 1 else p.targets
     for prefix, values in (("t", targets), ("z", p.logits), ("p", p.probabilities)):
         columns |= {f"{prefix}{i}": values[:, i] for i in range(values.shape[1])}
@@ -33,6 +36,8 @@ def to_frame(p: Predictions, names: Mapping[str, str]) -> pd.DataFrame:
 
 def from_frame(frame: pd.DataFrame, task: Task) -> Predictions:
     """Return the predictions that `to_frame` wrote, under pseudonyms."""
+    if task.kind == "segmentation":
+        return Predictions.of_masks(task, tuple(frame["case"]), tuple(frame["unit"]), _masks(frame))
 
     def block(prefix: str) -> np.ndarray:
         names = [name for name in frame.columns if name[0] == prefix and name[1:].isdigit()]
@@ -47,6 +52,24 @@ def from_frame(frame: pd.DataFrame, task: Task) -> Predictions:
         probabilities=block("p").astype(np.float64),
         targets=targets if task.kind == "multilabel" else targets[:, 0],
     )
+
+
+def _mask_columns(masks: MaskScores) -> dict[str, object]:
+    """Return a column per class of each table, "dice|liver", "truth|liver", ..."""
+    tables = {"truth": masks.truth, "predicted": masks.predicted, **masks.values}
+    return {f"{name}|{each}": table[:, i] for name, table in tables.items() for i, each in enumerate(masks.classes)}
+
+
+def _masks(frame: pd.DataFrame) -> MaskScores:
+    """Return the scores that `_mask_columns` spread over columns."""
+    pairs = [name.split("|", 1) for name in frame.columns if "|" in name]
+    classes = tuple(dict.fromkeys(each for _, each in pairs))
+    tables = {
+        name: frame[[f"{name}|{each}" for each in classes]].to_numpy() for name in dict.fromkeys(n for n, _ in pairs)
+    }
+    counts = {name: tables.pop(name).astype(np.int64) for name in ("truth", "predicted")}
+    values = {name: table.astype(np.float64) for name, table in tables.items()}
+    return MaskScores(classes=classes, values=values, predicted=counts["predicted"], truth=counts["truth"])
 
 
 def metric_rows(p: Predictions, names: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str, float]]:
@@ -67,4 +90,9 @@ def metric_rows(p: Predictions, names: Mapping[str, str]) -> tuple[pd.DataFrame,
                 "value": cases,
             }
         parts.append(pd.DataFrame(rows))
+        if p.masks is not None:
+            parts += [
+                pd.DataFrame({**rows, "metric": f"{name}|{each}", "value": p.masks.values[name][:, i]})
+                for i, each in enumerate(p.masks.classes)
+            ]
     return pd.concat(parts, ignore_index=True), scores

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from allograft.core.config import Config, read_yaml
 from allograft.core.errors import ConfigError, did_you_mean
+from allograft.data.patches import Patches
 from allograft.data.preprocess import Preprocess
 from allograft.data.transforms.augment import Augment
 from allograft.study.data_spec import DataSpec
@@ -60,7 +61,11 @@ class Study(Config):
 
     Args:
         study: the study's name.
-        datasets: the data sets.
+        datasets: the data sets that are studied.
+        auxiliary: data sets that procedures may learn from and that nothing is tested on; each lends its name
+            to its head.
+        unseen: data sets that every run is also tested on and that nothing else reads: other scanners, other
+            hospitals. Their tasks are those of the studied data.
         recipes: the arms; names are unique.
         baseline: the arm that others are compared with first.
         primary_metric: the metric that decides; empty takes the task's usual one.
@@ -70,7 +75,10 @@ class Study(Config):
         test_folds: how many of the folds are used as test, from the first; None all.
         seeds: paired seeds; each gives its own order of cases, head and draws.
         label_fractions: nested shares of the training labels, in (0, 1].
+        label_counts: nested numbers of labelled training cases, in place of fractions.
         preprocess: what is done to every image before training.
+        patches: size of the windows that a segmentation network sees and how a whole image is covered; None
+            suggests a size from the images. Multiples of the encoder's largest stride.
         augment: augmentation of training images for every recipe that does not name its own.
         search: the learning-rate search.
         select_by: what validation chooses weights and rates by: the primary metric or the loss.
@@ -79,6 +87,8 @@ class Study(Config):
 
     study: str = Field(min_length=1)
     datasets: tuple[DataSpec, ...] = Field(min_length=1)
+    auxiliary: tuple[DataSpec, ...] = ()
+    unseen: tuple[DataSpec, ...] = ()
     recipes: tuple[Recipe, ...] = Field(min_length=1)
     baseline: str
     primary_metric: str = ""
@@ -87,7 +97,9 @@ class Study(Config):
     test_folds: int | None = Field(default=None, ge=1)
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     label_fractions: tuple[float, ...] = Field(default=(1.0,), min_length=1)
+    label_counts: tuple[int, ...] = ()
     preprocess: Preprocess = Preprocess()
+    patches: Patches | None = None
     augment: Augment = Augment(preset="light")
     search: Search = Search()
     select_by: Literal["metric", "loss"] = "metric"
@@ -95,7 +107,7 @@ class Study(Config):
 
     @model_validator(mode="after")
     def _names(self) -> Self:
-        for what, names in (("recipe", [r.name for r in self.recipes]), ("datasets", [d.name for d in self.datasets])):
+        for what, names in (("recipe", [r.name for r in self.recipes]), ("datasets", [d.name for d in self.data])):
             twice = [name for name, count in Counter(names).items() if count > 1]
             if twice:
                 msg = f'two {what} entries are called "{twice[0]}"; names must be unique'
@@ -139,30 +151,42 @@ class Study(Config):
         if wrong:
             msg = f"label_fractions lie in (0, 1], got {wrong[0]}"
             raise ValueError(msg)
+        if self.label_counts and self.label_fractions != (1.0,):
+            msg = "label_counts and label_fractions say the same thing twice; give one of them"
+            raise ValueError(msg)
+        if len(set(self.label_counts)) != len(self.label_counts) or any(count < 1 for count in self.label_counts):
+            msg = f"label_counts must be different numbers of at least 1, got {list(self.label_counts)}"
+            raise ValueError(msg)
         return self
+
+    @property
+    def data(self) -> tuple[DataSpec, ...]:
+        """Every data set: studied, helping, only tested on."""
+        return (*self.datasets, *self.auxiliary, *self.unseen)
 
     def recipe(self, name: str) -> Recipe:
         """Return the recipe called `name`."""
         return next(recipe for recipe in self.recipes if recipe.name == name)
 
-    def keys(self, identity: Mapping[str, Mapping[str, Any]], folds: Mapping[str, int]) -> Iterator[RunKey]:
+    def keys(
+        self, identity: Mapping[str, Mapping[str, Any]], cells: Mapping[str, Sequence[tuple[int, float]]]
+    ) -> Iterator[RunKey]:
         """Yield every run, seeds outermost.
 
         Args:
             identity: by data set, what besides this file decides a run's numbers (content of the
                 data, hashes of the weights by source name, resolved device).
-            folds: by data set, the number of test folds.
+            cells: by data set, test folds with shares of the labels.
         """
         for seed in self.seeds:
             for data in self.datasets:
-                for fold in range(folds[data.name]):
-                    for fraction in self.label_fractions:
-                        for recipe in self.recipes:
-                            yield self._key(recipe, data.name, (fold, seed, fraction), identity[data.name])
+                for fold, fraction in cells[data.name]:
+                    for recipe in self.recipes:
+                        yield self._key(recipe, data.name, (fold, seed, fraction), identity[data.name])
 
     def _key(self, recipe: Recipe, data: str, cell: tuple[int, int, float], identity: Mapping[str, Any]) -> RunKey:
         fold, seed, fraction = cell
-        shared = {"preprocess", "augment", "search", "select_by", "folds", "primary_metric"}
+        shared = {"preprocess", "patches", "augment", "search", "select_by", "folds", "primary_metric"}
         facts = RunFacts(
             recipe=recipe.model_dump(mode="json", exclude={"name"}),
             shared=self.model_dump(mode="json", include=shared),

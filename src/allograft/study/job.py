@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import time
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,13 @@ from allograft.core.config import canonical_json
 from allograft.core.errors import AllograftError
 from allograft.core.private import hide
 from allograft.core.seeds import seed_for
+from allograft.data.case import Case
 from allograft.data.cohort import Cohort
 from allograft.data.normalise import fit_statistics, normaliser
 from allograft.data.predictions import Predictions
 from allograft.data.split import label_fraction
+from allograft.infer.score_masks import Labels
+from allograft.metrics import METRICS
 from allograft.metrics.temperature import fit_temperature
 from allograft.nets.network import Network
 from allograft.study.arm import Arm
@@ -28,10 +33,13 @@ from allograft.study.frames import metric_rows, to_frame
 from allograft.study.inspection import inspect_layers
 from allograft.study.keeping import keep_bundle
 from allograft.study.lab import RunLab
+from allograft.study.label_maps import LABELS, write_labels
 from allograft.study.outcome import Done, Failed, RunKey, Waiting
+from allograft.study.pool import Pool
 from allograft.study.prepared import Prepared, load_prepared
 from allograft.study.sources import open_source
 from allograft.study.store import RunStore
+from allograft.weights.source import SourceWeights
 from allograft.weights.table import coverage_line, stage_rows
 
 __all__ = ["run_one"]
@@ -68,27 +76,38 @@ def make_arm(prepared: Prepared, key: RunKey, train: Cohort) -> Arm:
         key: which run.
         train: training cases; a network without a card is normalised by their mean and std.
     """
-    study, store = prepared.study, prepared.stores[key.dataset]
+    study = prepared.study
     recipe = study.recipe(key.recipe)
     source = open_source(recipe.source, prepared.base) if recipe.source else None
-    space, channels = store.index.space, store.shape[0]
-    expects = source.card.expects if source else None
-    if expects is None and space == "unit":
-        expects = fit_statistics(store, train.ids)
-    cohort = prepared.cohorts[key.dataset]
     return Arm(
         recipe=recipe,
-        task=cohort.task,
-        whole=cohort,
-        store=store,
-        normalise=normaliser(expects, space, channels, preprocess=study.preprocess),
+        pool=_pool(prepared, key.dataset, train.ids, source),
+        others={
+            helper.name: _pool(prepared, helper.name, prepared.folds[helper.name][0].train, source)
+            for helper in study.auxiliary
+        },
         device=prepared.device,
         source=source,
         search=study.search,
-        metric=prepared.metric,
         select_by=study.select_by,
         augment=recipe.augment if recipe.augment is not None else study.augment,
         cache=prepared.folder / "cache" / "features",
+    )
+
+
+def _pool(prepared: Prepared, name: str, training: tuple[str, ...], source: SourceWeights | None) -> Pool:
+    """Return a data set under the input contract of the weights, or of its own training cases."""
+    store, task = prepared.stores[name], prepared.cohorts[name].task
+    studied = {data.name for data in prepared.study.datasets}
+    expects = source.card.expects if source else None
+    if expects is None and store.space == "unit":
+        expects = fit_statistics(store, training)
+    return Pool(
+        whole=prepared.cohorts[name],
+        store=store,
+        normalise=normaliser(expects, store.space, store.channels, preprocess=store.index.preprocess),
+        metric=prepared.metric if name in studied else METRICS[task.primary_metric],
+        patches=prepared.patches[name],
     )
 
 
@@ -96,28 +115,70 @@ def _run(key: RunKey, store: RunStore, prepared: Prepared) -> Done:
     """Train, test once, and finish the folder by rename."""
     cohort, fold = prepared.cohorts[key.dataset], prepared.folds[key.dataset][key.fold]
     labelled = label_fraction(
-        fold.train, cohort, key.label_fraction, seed_for("fraction", key.dataset, key.fold, key.seed)
+        fold.train,
+        cohort,
+        key.label_fraction,
+        seed_for("fraction", key.dataset, key.fold, key.seed),
+        count=prepared.budgets(key.dataset)[key.label_fraction],
     )
     train = cohort.subset(labelled)
     unlabelled = cohort.subset((*(set(fold.train) - set(labelled)), *fold.unlabelled))
     cohorts = {"train": train, "val": cohort.subset(fold.val)}
     if len(unlabelled):
         cohorts["unlabelled"] = unlabelled
+    for helper in prepared.study.auxiliary:
+        whole, own = prepared.cohorts[helper.name], prepared.folds[helper.name][0]
+        cohorts |= {helper.name: whole.subset(own.train), f"val:{helper.name}": whole.subset(own.val)}
     arm = make_arm(prepared, key, train)
     lab = RunLab(key=key, arm=arm, cohorts=cohorts, where=store.work_folder(key.id))
     net = arm.recipe.procedure.run(lab)
-    found = {"val": arm.predict(net, cohorts["val"]), "test": lab.predict("test", net, cohort.subset(fold.test))}
+    found = {"val": arm.predict(net, cohorts["val"]), "test": _tested(lab, net, cohort.subset(fold.test), prepared)}
+    elsewhere = _unseen(lab, net, prepared)
     with store.finishing(key.id) as aside:
+        for name, predictions in elsewhere.items():
+            _keep(aside, f"unseen-{name}", predictions, prepared.pseudonyms(name))
         return _finish(aside, lab, net, found, prepared)
+
+
+def _tested(lab: RunLab, net: Network, cohort: Cohort, prepared: Prepared) -> Predictions:
+    """Predict the test cases once; label maps are laid into the run's work folder under pseudonyms."""
+    names, begun = prepared.pseudonyms(lab.key.dataset), time.monotonic()
+
+    def keep(case: Case, labels: Labels) -> None:
+        write_labels(lab.where / LABELS / f"{names[case.id]}.npz", labels)
+
+    found = lab.arm.pool.judge(net, cohort, lab.arm.device, keep)
+    lab.seconds["predict"] = time.monotonic() - begun
+    return found
+
+
+def _unseen(lab: RunLab, net: Network, prepared: Prepared) -> dict[str, Predictions]:
+    """Predict the data sets that nothing of the study has looked at."""
+    begun, arm = time.monotonic(), lab.arm
+    found = {}
+    for name in (data.name for data in prepared.study.unseen):
+        whole, store, patches = prepared.cohorts[name], prepared.stores[name], prepared.patches[name]
+        pool = replace(arm.pool, whole=whole, store=store, patches=patches)
+        found[name] = pool.judge(net, pool.whole, arm.device)
+    lab.seconds["predict"] += time.monotonic() - begun
+    return found
+
+
+def _keep(aside: Path, part: str, predictions: Predictions, names: Mapping[str, str]) -> dict[str, float]:
+    """Write predictions and what they score; return the scores of the whole set."""
+    to_frame(predictions, names).to_parquet(aside / f"predictions-{part}.parquet", index=False)
+    rows, scores = metric_rows(predictions, names)
+    rows.to_parquet(aside / f"metrics-{part}.parquet", index=False)
+    return scores
 
 
 def _finish(aside: Path, lab: RunLab, net: Network, found: Mapping[str, Predictions], prepared: Prepared) -> Done:
     """Write everything that a report or a later reader needs."""
     names = prepared.pseudonyms(lab.key.dataset)
-    for part, predictions in found.items():
-        to_frame(predictions, names).to_parquet(aside / f"predictions-{part}.parquet", index=False)
-    rows, scores = metric_rows(found["test"], names)
-    rows.to_parquet(aside / "metrics.parquet", index=False)
+    to_frame(found["val"], names).to_parquet(aside / "predictions-val.parquet", index=False)
+    scores = _keep(aside, "test", found["test"], names)
+    if (kept := lab.where / LABELS).exists():
+        shutil.copytree(kept, aside / LABELS)
     begun = time.monotonic()
     if lab.key.fold == 0:
         _inspect(aside, lab, net)
@@ -131,9 +192,12 @@ def _finish(aside: Path, lab: RunLab, net: Network, found: Mapping[str, Predicti
         "unused": len(plan.unused),
     }
     write_text(aside / "plan-table.json", json.dumps(shown))
-    temperature = fit_temperature(found["val"]).value if lab.task.kind != "regression" else 1.0
+    scaled = lab.task.kind not in {"regression", "segmentation"}
+    temperature = fit_temperature(found["val"]).value if scaled else 1.0
     keep_bundle(aside / "model", lab, net, temperature)
-    notes = dict.fromkeys((lab.arm.normalise.note, *lab.notes, *(n for record in lab.records for n in record.notes)))
+    notes = dict.fromkeys(
+        (lab.arm.pool.normalise.note, *lab.notes, *(n for record in lab.records for n in record.notes))
+    )
     outcome = Done(
         key=lab.key,
         lr=lab.records[-1].lr,
@@ -151,6 +215,6 @@ def _finish(aside: Path, lab: RunLab, net: Network, found: Mapping[str, Predicti
 def _inspect(aside: Path, lab: RunLab, net: Network) -> None:
     """Compare the layers with those that training began with (first fold only: it costs time)."""
     before = lab.start().net
-    rows, deep = inspect_layers(before, net, lab.arm.batches(lab.cohorts["val"]), lab.seed("inspect"))
+    rows, deep = inspect_layers(before, net, lab.arm.pool.batches(lab.cohorts["val"]), lab.seed("inspect"))
     write_text(aside / "analysis.json", json.dumps({"stages": rows}))
     np.save(aside / "features.npy", deep)

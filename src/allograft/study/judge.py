@@ -13,8 +13,10 @@ from typing import cast
 import numpy as np
 
 from allograft.core.seeds import seed_for
+from allograft.data.mask_scores import MaskScores
 from allograft.data.predictions import Predictions
 from allograft.metrics.judgement import Arm, Judgement, judge, take
+from allograft.metrics.mask_mean import settled
 from allograft.metrics.metric import Array, Metric
 
 __all__ = ["Cell", "FoldWise", "judge_recipes", "seed_values"]
@@ -31,6 +33,7 @@ class Cell:
     def joined(self) -> Predictions:
         """Return all folds as one set, in the order of folds."""
         first = self.folds[0]
+        masks = [fold.masks for fold in self.folds if fold.masks is not None]
         return replace(
             first,
             ids=tuple(name for fold in self.folds for name in fold.ids),
@@ -38,6 +41,7 @@ class Cell:
             logits=np.concatenate([fold.logits for fold in self.folds]),
             probabilities=np.concatenate([fold.probabilities for fold in self.folds]),
             targets=np.concatenate([fold.targets for fold in self.folds]),
+            masks=MaskScores.join(masks) if masks else None,
         )
 
 
@@ -84,11 +88,12 @@ def judge_recipes(
         margin: smallest difference that matters; None takes the metric's own.
         pairs: whether to compare; False estimates only.
     """
-    recipes = dict.fromkeys(cell.recipe for cell in cells)
-    arms = [
-        Arm(name=name, predictions=tuple(c.joined() for c in sorted(cells, key=lambda c: c.seed) if c.recipe == name))
-        for name in recipes
-    ]
+    ordered = sorted(cells, key=lambda cell: cell.seed)
+    runs = settled([cell.joined() for cell in ordered], metric)
+    by_recipe: dict[str, list[Predictions]] = {cell.recipe: [] for cell in cells}
+    for cell, run in zip(ordered, runs, strict=True):
+        by_recipe[cell.recipe].append(run)
+    arms = [Arm(name=name, predictions=tuple(found)) for name, found in by_recipe.items()]
     whole = metric if len(cells[0].folds) == 1 else _fold_wise(metric, cells[0])
     return judge(whole, arms, unit=unit, margin=margin, pairs=pairs, seed=seed_for("judge", metric.name) % 2**32)
 

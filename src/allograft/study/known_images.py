@@ -9,8 +9,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from allograft.data.preprocess import Preprocess
-from allograft.data.store import StoreIndex
-from allograft.data.store_write import IMAGES, checksum
+from allograft.data.store_index import StoreIndex, checksum
 
 __all__ = ["KnownImages"]
 
@@ -33,7 +32,7 @@ class KnownImages:
             except (OSError, ValidationError):
                 continue  # an unreadable store makes its study build a new one; there is nothing to compare with
             if index.preprocess == preprocess:
-                self.sums |= set(index.checksums[IMAGES])
+                self.sums |= set(index.image_sums)
 
     def __len__(self) -> int:
         return len(self.sums)

@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from allograft import catalog
-from allograft.contracts import Objective, Start, Started, Tuning
+from allograft.contracts import Budget, Objective, Start, Started, Tuning
 from allograft.core.atomic import write_text
 from allograft.core.errors import DataError
 from allograft.core.seeds import seed_for
@@ -64,6 +64,11 @@ class RunLab:
         return self.arm.recipe.objective
 
     @property
+    def budget(self) -> Budget:
+        """The recipe's budget."""
+        return self.arm.recipe.budget
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know of the plans of this run."""
         return tuple(dict.fromkeys(note for record in self.records for note in record.plan.notes))
@@ -74,18 +79,26 @@ class RunLab:
         return seed_for("run", key.dataset, key.fold, key.seed, key.label_fraction, *names)
 
     def start(
-        self, *, source: SourceWeights | None = None, net: NetSpec | None = None, start: Start | None = None
+        self,
+        *,
+        source: SourceWeights | None = None,
+        net: NetSpec | None = None,
+        start: Start | None = None,
+        tasks: Mapping[str, Task] | None = None,
     ) -> Started:
         """Build a fresh network, make the plan, and apply it; problems end the run here."""
         begun = time.monotonic()
+        tasks = tasks or {self.task.head: self.task}
         spec = net or self.net
+        if not any(task.kind == "segmentation" for task in tasks.values()):
+            spec = spec.model_copy(update={"decoder": ""})
         source = source or self.arm.source
         built = build_network(
             spec,
-            {self.task.head: self.task},
+            tasks,
             in_channels=self.arm.in_channels,
             seed=self.seed("init"),
-            encoder_factory=catalog.encoder_factory(spec.encoder),
+            parts=catalog.parts(spec),
         )
         plan = (start or self.arm.recipe.start).plan(built, source)
         plan.require_sound()
@@ -94,6 +107,16 @@ class RunLab:
             prove(plan, built, source)
         self._spent("start", begun)
         return Started(built, plan)
+
+    def source(self, net: Network, name: str) -> SourceWeights:
+        """Return a network of this run as a source: its contract is that of the images that it was trained on."""
+        arm, parent = self.arm, self.arm.source.card if self.arm.source else None
+        channels, dims = arm.in_channels, net.shape.dims
+        expects = parent.expects.for_channels(channels) if parent else arm.pool.normalise.contract(channels, dims)
+        seen = (self.key.dataset, *self.arm.others)
+        made = SourceWeights.of(net, name, expects, arm.recipe.net.encoder, seen=seen, parent=parent)
+        made.card = made.card.model_copy(update={"width": arm.recipe.net.width})
+        return made
 
     def train(
         self,

@@ -82,7 +82,7 @@ def _started(recipe: Recipe, task: Task, channels: int, base: Path) -> TransferP
         {task.head: task},
         in_channels=channels,
         seed=0,
-        encoder_factory=catalog.encoder_factory(recipe.net.encoder),
+        parts=catalog.parts(recipe.net),
         device="meta",
     )
     source = open_source(recipe.source, base) if recipe.source else None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,23 @@ from typing import Any
 from allograft import catalog
 from allograft.core.atomic import write_text
 from allograft.core.config import canonical_json
-from allograft.core.errors import ConfigError, DataError, did_you_mean
+from allograft.core.errors import ConfigError
 from allograft.core.private import pseudonym, site_salt
 from allograft.core.seeds import seed_for
-from allograft.data.audit import Audit, audit
 from allograft.data.cohort import Cohort
+from allograft.data.patches import Patches
 from allograft.data.split import Fold, folds
 from allograft.data.store import Store
 from allograft.metrics import METRICS
 from allograft.metrics.metric import Metric
+from allograft.study.admission import audited, primary_metric, require_same_task
 from allograft.study.data_spec import fingerprint, open_cohort
 from allograft.study.facts import card_facts, cohort_card, data_facts, environment, recipe_words
 from allograft.study.grid import Study
 from allograft.study.outcome import RunKey
 from allograft.study.sources import find_card, require_licence
 from allograft.study.store import RunStore
+from allograft.study.windows import windows
 from allograft.train.device import Device
 from allograft.weights.contamination import contamination_notes
 
@@ -62,9 +63,11 @@ class Prepared:
     Args:
         study: the study file.
         folder: the study's folder.
-        cohorts: by data set.
-        folds: by data set, the test folds in use.
+        cohorts: by data set; those that are studied, those that help, and those that are only tested on.
+        folds: by data set, the test folds in use; of one that helps, a first fold to validate on; none where
+            data are only tested on.
         stores: by data set, decoded images.
+        patches: by data set, the windows of a segmentation, None for other tasks.
         device: resolved when the study was made.
         metric: the primary metric.
         salt: of pseudonyms.
@@ -76,6 +79,7 @@ class Prepared:
     cohorts: Mapping[str, Cohort]
     folds: Mapping[str, tuple[Fold, ...]]
     stores: Mapping[str, Store]
+    patches: Mapping[str, Patches | None]
     device: Device
     metric: Metric
     salt: str
@@ -83,8 +87,24 @@ class Prepared:
 
     def runs(self) -> list[RunKey]:
         """Return every run of the study."""
-        identity = {name: self._identity(name) for name in self.cohorts}
-        return list(self.study.keys(identity, {name: len(found) for name, found in self.folds.items()}))
+        names = [data.name for data in self.study.datasets]
+        cells = {n: [(fold, share) for fold in range(len(self.folds[n])) for share in self.budgets(n)] for n in names}
+        return list(self.study.keys({name: self._identity(name) for name in names}, cells))
+
+    def budgets(self, name: str) -> dict[float, int | None]:
+        """Return the shares of the training labels that a data set is studied at, with their count where that is set.
+
+        Raises:
+            ConfigError: a count exceeds the labelled training cases of a fold.
+        """
+        if not self.study.label_counts:
+            return dict.fromkeys(self.study.label_fractions)
+        cohort = self.cohorts[name]
+        least = min(len(cohort.subset(fold.train).labelled()) for fold in self.folds[name])
+        if max(self.study.label_counts) > least:
+            msg = f"label_counts: {max(self.study.label_counts)} asked, {name} has {least} labelled training cases."
+            raise ConfigError(msg)
+        return {count / least: count for count in self.study.label_counts}
 
     def pseudonyms(self, name: str) -> dict[str, str]:
         """Return the pseudonym of every id and group of a data set."""
@@ -94,8 +114,10 @@ class Prepared:
     def _identity(self, name: str) -> dict[str, Any]:
         """Return what besides the study file decides a run's numbers."""
         names = dict.fromkeys(r.source for r in self.study.recipes if r.source)
+        helpers = [data.name for data in (*self.study.auxiliary, *self.study.unseen)]
         return {
             "data": fingerprint(self.cohorts[name], self.stores[name].index.key),
+            "others": {other: fingerprint(self.cohorts[other], self.stores[other].index.key) for other in helpers},
             "weights": {source: find_card(source, self.base).content_id() for source in names},
             "device": self.device.model_dump(mode="json"),
         }
@@ -123,15 +145,17 @@ def prepare(
     old = store.study() if (folder / "study.json").exists() else None
     device = Device.model_validate(old["device"]) if old else Device.resolve(threads=_threads(launch.workers))
     spec = {"study": study.model_dump(mode="json"), "base": str(launch.base.resolve()), "plugins": list(launch.plugins)}
-    cohorts = {d.name: open_cohort(d, base=launch.base) for d in study.datasets}
+    cohorts = _opened(study, launch.base)
     _require_licences(study, launch.base)
     warnings = [note for cohort in cohorts.values() for note in _contamination(study, cohort, launch.base)]
-    identity = [{"name": name, "cases": len(c), "task": c.task.model_dump(mode="json")} for name, c in cohorts.items()]
-    metric = _metric(study, cohorts)
+    studied = {d.name: cohorts[d.name] for d in study.datasets}
+    identity = [{"name": name, "cases": len(c), "task": c.task.model_dump(mode="json")} for name, c in studied.items()]
+    metric = primary_metric(study, studied)
+    require_same_task(study, cohorts)
     claim = {"study": study.study, "datasets": identity, "spec": spec, "device": device.model_dump(mode="json")}
     store.claim({**(old or {}), **claim})
     for name, cohort in cohorts.items():
-        warnings += _audited(name, cohort, store, _salt(folder), progress)
+        warnings += audited(name, cohort, folder, _salt(folder), progress)
     prepared = _assemble(study, folder, cohorts, (device, metric, launch.base.resolve()))
     store.claim({**claim, **_facts(prepared), "commands": list(launch.commands), "warnings": warnings})
     _write_ids(prepared, store)
@@ -151,6 +175,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "recipes": {recipe.name: recipe_words(recipe) for recipe in study.recipes},
         "data": {name: data_facts(cohort, prepared.folds[name]) for name, cohort in cohorts.items()},
         "data_cards": [cohort_card(study, name, cohort) for name, cohort in cohorts.items()],
+        "unseen": [data.name for data in study.unseen],
         "weight_cards": [card_facts(find_card(source, prepared.base)) for source in sources],
         "environment": environment(prepared.device),
     }
@@ -168,7 +193,7 @@ def _loaded(folder: Path, text: str) -> Prepared:
         catalog.allow_plugin(module)
     study = Study.model_validate(facts["spec"]["study"])
     base = Path(facts["spec"]["base"])
-    cohorts = {d.name: open_cohort(d, base=base) for d in study.datasets}
+    cohorts = _opened(study, base)
     settled = (Device.model_validate(facts["device"]), METRICS[facts["metric"]], base)
     return _assemble(study, folder, cohorts, settled)
 
@@ -176,13 +201,32 @@ def _loaded(folder: Path, text: str) -> Prepared:
 def _assemble(
     study: Study, folder: Path, cohorts: Mapping[str, Cohort], settled: tuple[Device, Metric, Path]
 ) -> Prepared:
-    cut: dict[str, tuple[Fold, ...]] = {}
-    for name, cohort in cohorts.items():
-        found = folds(cohort, study.folds, seed_for("split", name))
-        cut[name] = found[: study.test_folds] if study.test_folds else found
-    stores = {n: Store.build(c, study.preprocess, folder / "cache" / "images") for n, c in cohorts.items()}
+    cut = {d.name: folds(cohorts[d.name], study.folds, seed_for("split", d.name)) for d in study.datasets}
+    cut = {name: found[: study.test_folds] if study.test_folds else found for name, found in cut.items()}
+    cut |= {d.name: held_out(cohorts[d.name]) for d in study.auxiliary} | {d.name: () for d in study.unseen}
+    where = folder / "cache" / "images"
+    stores = {d.name: Store.build(cohorts[d.name], d.preprocess or study.preprocess, where) for d in study.data}
+    patches = windows(study, {n: c.task for n, c in cohorts.items()}, stores)
     device, metric, base = settled
-    return Prepared(study, folder, cohorts, cut, stores, device, metric, _salt(folder), base)
+    return Prepared(study, folder, cohorts, cut, stores, patches, device, metric, _salt(folder), base)
+
+
+def _opened(study: Study, base: Path) -> dict[str, Cohort]:
+    """Open every data set; the head of one that helps bears its name, so that several heads fit on one network."""
+    helpers = {data.name for data in study.auxiliary}
+    found = {data.name: replace(open_cohort(data, base=base), name=data.name) for data in study.data}
+    return {name: cohort.under_head(name) if name in helpers else cohort for name, cohort in found.items()}
+
+
+def held_out(cohort: Cohort) -> tuple[Fold, ...]:
+    """Return one fold of data that help: a fifth of the units validates; a single unit does both, for want of more."""
+    units = len(cohort.groups)
+    if units < 3:
+        half = cohort.subset(c.id for c in cohort if c.group == cohort.groups[-1]).ids if units == 2 else cohort.ids
+        rest = tuple(name for name in cohort.ids if name not in half) or cohort.ids
+        return (Fold(train=rest, val=half, test=()),)
+    cut = folds(cohort, min(5, units), seed_for("split", cohort.name))[0]
+    return (Fold(train=(*cut.train, *cut.test), val=cut.val, test=()),)
 
 
 def _salt(folder: Path) -> str:
@@ -218,52 +262,9 @@ def _contamination(study: Study, cohort: Cohort, base: Path) -> list[str]:
     return [note for card in cards for note in contamination_notes(cohort.name, cohort.seen_as, card)]
 
 
-def _metric(study: Study, cohorts: Mapping[str, Cohort]) -> Metric:
-    """Return the primary metric, checked against every task."""
-    names = {study.primary_metric or cohort.task.primary_metric for cohort in cohorts.values()}
-    if len(names) > 1:
-        msg = f"the data sets have different primary metrics ({', '.join(sorted(names))}). Set primary_metric."
-        raise ConfigError(msg)
-    name = names.pop()
-    if name not in METRICS:
-        msg = f'primary_metric: no metric "{name}". {did_you_mean(name, METRICS)}'
-        raise ConfigError(msg)
-    for cohort in cohorts.values():
-        if cohort.task.kind not in METRICS[name].kinds:
-            fits = ", ".join(sorted(METRICS[name].kinds))
-            msg = f'primary_metric: "{name}" fits {fits} tasks; {cohort.name} is {cohort.task.kind}.'
-            raise ConfigError(msg)
-    return METRICS[name]
-
-
 def _write_ids(prepared: Prepared, store: RunStore) -> None:
     """Keep the map from pseudonyms to ids, in the study's folder and readable by its owner only."""
     path = store.folder / "private" / "ids.json"
     table = {n: {fake: real for real, fake in prepared.pseudonyms(n).items()} for n in prepared.cohorts}
     write_text(path, canonical_json(table))
     path.chmod(0o600)
-
-
-def _audited(name: str, cohort: Cohort, store: RunStore, salt: str, progress: Callable[[int, int], None]) -> list[str]:
-    """Look at every image once per folder; refuse data with errors, return warnings without ids.
-
-    Raises:
-        DataError: what would make the study wrong, with the cases.
-    """
-    path = (
-        store.folder
-        / "private"
-        / f"audit-{name}-{hashlib.sha256(fingerprint(cohort, '').encode()).hexdigest()[:16]}.json"
-    )
-    if path.exists():
-        found = Audit.model_validate_json(path.read_text(encoding="utf-8"))
-    else:
-        found = audit(cohort, progress=progress)
-        if found.ok:
-            write_text(path, found.model_dump_json())
-    if not found.ok:
-        shown = [f"{p.text} ({', '.join(p.cases[:3])})" if p.cases else p.text for p in found.errors[:8]]
-        listed = "\n  ".join([*shown, *(d for p in found.errors[:3] for d in p.details[:3])])
-        msg = f"data set {name}: {len(found.errors)} problems would make a study wrong.\n  {listed}"
-        raise DataError(msg)
-    return [f"{name}: {problem.text}" for problem in found.hidden(salt).problems]

@@ -8,6 +8,7 @@ from typing import Any
 
 from allograft.core.config import Config
 from allograft.core.errors import DataError
+from allograft.study.propose_masks import mask_fields
 from allograft.study.survey import Survey
 
 __all__ = ["Proposal", "file_name", "propose"]
@@ -50,32 +51,40 @@ def propose(found: Survey, dataset: Mapping[str, Any]) -> Proposal:
     folds, why_folds = _folds(found)
     budget = _budget(found, folds)
     seeds = 3 if found.labelled < 2000 else 2 if found.labelled < 20000 else 1
-    preprocess, why_preprocess = _preprocess(found)
-    recipes, why_recipes = _recipes_2d() if found.dims == 2 else _recipes_3d(max(preprocess["size"]))
+    chosen, why_chosen = mask_fields(found) if found.kind == "segmentation" else _whole_image_fields(found)
     study: Data = {
         "study": file_name(found.name),
         "baseline": "scratch",
         "datasets": [dict(dataset)],
-        "preprocess": preprocess,
+        "preprocess": chosen["preprocess"],
+        **{name: chosen[name] for name in ("patches",) if name in chosen},
         "augment": {"preset": "light", "flip_left_right": True},
         "folds": folds,
         "seeds": list(range(seeds)),
         "label_fractions": [1.0],
         "search": {"lrs": [3e-4, 3e-3], "share": 0.3},
-        "common": {"net": _net(found.dims, max(preprocess["size"])), "budget": budget},
-        "recipes": recipes,
+        "common": {"net": chosen["net"], "budget": budget},
+        "recipes": chosen["recipes"],
     }
     why = {
-        "preprocess": why_preprocess,
         "augment": "set flip_left_right: false where sides carry meaning (which lung, which breast, situs)",
         "folds": why_folds,
         "seeds": "each seed repeats every recipe with its own order, head and draws, the same for all recipes",
         "label_fractions": "[0.1, 0.3, 1.0] would show how much transfer saves in labels, at three times the time",
         "search": "every recipe gets the same search on validation, paid out of its steps",
         "budget": "a step is one batch; the same for every recipe",
-        **why_recipes,
+        **why_chosen,
     }
     return Proposal(study=study, why=why, notes=_notes(found))
+
+
+def _whole_image_fields(found: Survey) -> tuple[Data, dict[str, str]]:
+    """Return size, network and recipes of a study that reads whole images, and why by field."""
+    preprocess, why = _preprocess(found)
+    longest = max(preprocess["size"])
+    recipes, why_recipes = _recipes_2d() if found.dims == 2 else _recipes_3d(longest)
+    fields = {"preprocess": preprocess, "net": _net(found.dims, longest), "recipes": recipes}
+    return fields, {"preprocess": why, **why_recipes}
 
 
 def file_name(text: str) -> str:
@@ -104,8 +113,10 @@ def _folds(found: Survey) -> tuple[int, str]:
 def _budget(found: Survey, folds: int) -> Data:
     """Return about 30 passes over the training cases, within bounds."""
     train = found.labelled * (0.6 if folds in {0, 5} else 0.34)
-    batch = 32 if found.dims == 2 else 8
-    while batch > 8 and batch > train / 4:
+    batch, least = (32, 8) if found.dims == 2 else (8, 8)
+    if found.kind == "segmentation":
+        batch, least = (8, 4) if found.dims == 2 else (2, 2)
+    while batch > least and batch > train / 4:
         batch //= 2
     steps = int(min(2000, max(100, 30 * train / batch)))
     return {"steps": round(steps, -1), "batch": batch, "evals": 8}

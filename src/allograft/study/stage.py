@@ -99,7 +99,7 @@ def train_stage(stage: Stage, arm: Arm) -> StageRecord:
         search={f"{rate:g}": score for rate, score in scores.items()},
         search_steps=each * len(scores),
         history=history,
-        notes=arm.stage_notes(plan),
+        notes=arm.stage_notes(stage.objective, stage.cohorts, plan),
     )
 
 
@@ -114,7 +114,7 @@ def _train(
     recipe = arm.recipe
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_for("criterion", stage.seed))
-        criterion = stage.objective.build({"net": net}, arm.task)
+        criterion = stage.objective.build({"net": net}, stage.cohorts["train"].task)
     data = arm.data(stage.objective, stage.cohorts, net, plan, seed=seed_for("order", stage.seed))
     training = Training(
         plans={"net": plan},

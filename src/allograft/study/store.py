@@ -131,13 +131,19 @@ class RunStore:
         return pd.read_parquet(self.folder / "results.parquet")
 
     def _rows(self, run: str) -> pd.DataFrame:
-        table = pd.read_parquet(self.run_folder(run) / "metrics.parquet")
+        folder = self.run_folder(run)
+        unseen = sorted(folder.glob("metrics-unseen-*.parquet"))
+        table = pd.read_parquet(folder / "metrics-test.parquet")
         outcome = self.outcome(run)
         assert isinstance(outcome, Done)
         key = outcome.key
         values = (key.id, key.recipe, key.dataset, key.fold, key.seed, key.label_fraction)
         named: dict[str, str | int | float] = dict(zip(RUN_COLUMNS, values, strict=True))
-        table = table.assign(**named)
+        others = [
+            pd.read_parquet(path).assign(**{**named, "dataset": path.stem.removeprefix("metrics-unseen-")})
+            for path in unseen
+        ]
+        table = pd.concat([table.assign(**named), *others], ignore_index=True)
         return table.astype({"value": np.float64, "fold": np.int64, "seed": np.int64})
 
 

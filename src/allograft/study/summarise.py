@@ -11,21 +11,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from allograft.core.task import Task
+from allograft.data.mask_scores import MaskScores
 from allograft.data.predictions import Predictions
 from allograft.metrics import METRICS, metrics_for
 from allograft.metrics.judgement import Judgement
 from allograft.metrics.metric import Metric
-from allograft.stats.across_seeds import paired_seeds
-from allograft.stats.verdict import Comparison
 from allograft.study.curves import efficiency_curves, layer_table, similarity, validation_curves
 from allograft.study.frames import from_frame
 from allograft.study.headline import headline
 from allograft.study.judge import Cell, judge_recipes, seed_values
+from allograft.study.judged import estimate_of, pair_of
 from allograft.study.outcome import Done, Failed, RunKey
 from allograft.study.store import RunStore
-from allograft.study.summary import Estimate, Pair, Ranked, RunRow, Summary, Table
+from allograft.study.summary import Ranked, RunRow, Summary, Table
+from allograft.study.unseen import judge_unseen
 
 __all__ = ["summarise"]
+
+BY_CLASS = ("balanced_accuracy", "auroc", "dice", "surface_dice", "hd95", "assd")
+"""Metrics that are also shown class by class, where they fit the task."""
 
 
 def summarise(folder: Path) -> Summary:
@@ -103,13 +107,14 @@ def _table(
         n_cases=len(units),
         classes=task.classes,
         recipes=tuple(sorted(ranked, key=lambda r: best * (r.estimate.mean if r.estimate.mean is not None else 0))),
-        pairs=tuple(_pair(c, cells, metric) for c in judged[metric.name].comparisons),
+        pairs=tuple(pair_of(c, cells, metric) for c in judged[metric.name].comparisons),
         validation_curves=curves.scores,
         loss_curves=curves.losses,
         layers=layer_table(store, used),
         similarity=between,
         similarity_baseline=baseline,
         notes=tuple(data["notes"]),
+        unseen=tuple(judge_unseen(store, used, facts, metric, name) for name in facts.get("unseen", ())),
     ), said
 
 
@@ -162,7 +167,7 @@ def _ranked(
     row: Row, outcomes: Sequence[Done], facts: Mapping[str, Any], steps: Mapping[str, tuple[float | None, float]]
 ) -> Ranked:
     """Return one recipe's row."""
-    by_metric = {name: _estimate(found, row.name) for name, found in row.judged.items()}
+    by_metric = {name: estimate_of(found, row.name) for name, found in row.judged.items()}
     seeds = seed_values(row.cells, row.metric, row.name)
     median, reached = steps.get(row.name, (None, 0.0))
     return Ranked(
@@ -170,6 +175,7 @@ def _ranked(
         estimate=by_metric[row.metric.name],
         by_metric=by_metric,
         by_class=_by_class(row),
+        outcomes=_outcomes(row),
         by_seed={str(seed): value for seed, value in seeds.items() if np.isfinite(value)},
         lrs=tuple(o.lr for o in outcomes),
         runs=len(outcomes),
@@ -181,17 +187,11 @@ def _ranked(
     )
 
 
-def _estimate(judged: Judgement, recipe: str) -> Estimate:
-    found = next(one for one in judged.estimates if one.name == recipe)
-    mean, low, high = (v if np.isfinite(v) else None for v in (found.mean, found.ci.low, found.ci.high))
-    return Estimate(mean=mean, low=low, high=high, n_units=found.n_units, method=found.ci.method)
-
-
 def _by_class(row: Row) -> dict[str, dict[str, float]]:
-    """Return recall and one-vs-rest AUROC of each class, averaged over seeds and folds."""
+    """Return recall and one-vs-rest AUROC of each class, or what masks score, averaged over seeds and folds."""
     out: dict[str, dict[str, float]] = {}
     folds = [fold for cell in row.cells if cell.recipe == row.name for fold in cell.folds]
-    for name in ("balanced_accuracy", "auroc"):
+    for name in BY_CLASS:
         if folds[0].task.kind not in METRICS[name].kinds:
             continue
         found = [METRICS[name].per_class(fold) for fold in folds]
@@ -200,20 +200,11 @@ def _by_class(row: Row) -> dict[str, dict[str, float]]:
     return out
 
 
-def _pair(c: Comparison, cells: Sequence[Cell], metric: Metric) -> Pair:
-    """Return a comparison as the summary keeps it, with the test over seeds beside it."""
-    row = c.as_row()
-    a, b = (list(seed_values(cells, metric, name).values()) for name in (c.a, c.b))
-    finite = len(a) > 1 and np.isfinite([*a, *b]).all()
-    over_seeds = paired_seeds(np.array(a), np.array(b)).p if finite else float("nan")
-    fields = ("a", "b", "difference", "test", "unit", "n_units", "p", "p_adjusted", "verdict", "margin", "sentence")
-    ci = row["ci"]
-    return Pair(
-        **{name: row[name] for name in fields},
-        ci=None if None in ci else tuple(ci),
-        p_seeds=over_seeds if np.isfinite(over_seeds) else None,
-        units_needed=row["units_needed"],
-    )
+def _outcomes(row: Row) -> dict[str, dict[str, int]]:
+    """Return by class how often it was there, missed and falsely alarmed, over all runs; empty but for masks."""
+    masks = [fold.masks for cell in row.cells if cell.recipe == row.name for fold in cell.folds]
+    known = [found for found in masks if found is not None]
+    return MaskScores.join(known).outcomes() if known else {}
 
 
 def _row(o: Done, metric: str) -> RunRow:

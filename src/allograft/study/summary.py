@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import Field
+
 from allograft.core.config import Config
 from allograft.study.outcome import Failed, RunKey
 
-__all__ = ["Curve", "Estimate", "Layer", "Pair", "Ranked", "RunRow", "Summary", "Table"]
+__all__ = ["Curve", "Estimate", "Layer", "Pair", "Ranked", "RunRow", "Summary", "Table", "Unseen"]
 
 
 class Estimate(Config):
@@ -29,6 +31,8 @@ class Ranked(Config):
         estimate: primary metric, averaged over seeds within units, then over units.
         by_metric: every metric.
         by_class: metric -> class -> mean.
+        outcomes: of a segmentation, class -> how many cases hold it ("present"), of these missed, falsely
+            alarmed, and rightly left empty ("absent"), over all runs.
         by_seed: primary metric of each seed, over all folds, by seed.
         lrs: chosen learning rates, one per run.
         runs: finished runs.
@@ -44,6 +48,7 @@ class Ranked(Config):
     by_metric: Mapping[str, Estimate]
     by_class: Mapping[str, Mapping[str, float]]
     by_seed: Mapping[str, float]
+    outcomes: Mapping[str, Mapping[str, int]] = Field(default_factory=dict)
     lrs: tuple[float, ...]
     runs: int
     seconds: float
@@ -107,6 +112,24 @@ class Layer(Config):
     svcca: float | None = None
 
 
+class Unseen(Config):
+    """One data set that nothing of the study has looked at, predicted by every run.
+
+    Args:
+        dataset: its name.
+        unit: what an independent unit is.
+        n_units: how many.
+        estimates: primary metric by recipe; runs of all folds and seeds are averaged within units.
+        pairs: recipes compared on its units.
+    """
+
+    dataset: str
+    unit: str
+    n_units: int
+    estimates: Mapping[str, Estimate]
+    pairs: tuple[Pair, ...]
+
+
 class Table(Config):
     """Everything about one data set and one label fraction."""
 
@@ -124,6 +147,7 @@ class Table(Config):
     similarity: Mapping[str, Mapping[str, float]] = {}
     similarity_baseline: float | None = None
     notes: tuple[str, ...] = ()
+    unseen: tuple[Unseen, ...] = ()
 
 
 class RunRow(Config):

@@ -70,7 +70,7 @@ def open_predictor(path: Path, *, dataset: str = "") -> Predictor:
     Raises:
         DataError: nothing is there, or files are damaged.
     """
-    return open_bundles(choose(path, dataset=dataset).bundles, catalog.encoder_factory)
+    return open_bundles(choose(path, dataset=dataset).bundles, catalog.parts)
 
 
 def _winner(folder: Path, dataset: str) -> Chosen:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from allograft.core.errors import DataError
-from allograft.data.case import Case
+from allograft.data.case import Case, ImageRef
 from allograft.data.cohort import Cohort
 from allograft.data.io.image import read_channels
+from allograft.data.io.mask import read_mask
 from allograft.data.preprocess import prepare
 from allograft.data.split import folds, label_fraction
 from allograft.datasets.dataset import Dataset
@@ -23,6 +24,10 @@ _FACTS = {"name", "title", "licence", "reference", "origin", "unit", "task", "ca
 def check_dataset(dataset: Dataset, *, n_folds: int = 3) -> None:
     """Hold a data set to its contract; its files must be reachable.
 
+    Args:
+        dataset: the data set.
+        n_folds: splits are tried with so many folds, 0 for sets that are too small to be split.
+
     Raises:
         AssertionError: the sentence says which clause is broken.
     """
@@ -32,7 +37,8 @@ def check_dataset(dataset: Dataset, *, n_folds: int = 3) -> None:
     dataset.validate(cohort)
     _check_cohort(dataset, cohort)
     _check_images(dataset, cohort)
-    _check_splits(cohort, n_folds)
+    if n_folds:
+        _check_splits(cohort, n_folds)
     _check_validation_says_no(dataset, cohort)
 
 
@@ -65,12 +71,25 @@ def _check_cohort(dataset: Dataset, cohort: Cohort) -> None:
 
 
 def _check_images(dataset: Dataset, cohort: Cohort) -> None:
-    """Read and preprocess the first case of each group."""
+    """Read and preprocess the first case of each group; images with masks may differ in shape."""
     shapes = set()
     for group in cohort.groups:
         case = next(case for case in cohort if case.group == group)
-        shapes.add(prepare(read_channels(case.image), dataset.preprocess).shape)
-    assert len(shapes) == 1, f"after preprocessing, images differ in shape: {sorted(shapes)}"
+        image = read_channels(case.image)
+        shapes.add(prepare(image, dataset.preprocess).shape)
+        _check_mask(case, cohort, image.dims)
+    alike = len(shapes) == 1 or cohort.task.kind == "segmentation"
+    assert alike, f"after preprocessing, images differ in shape: {sorted(shapes)}"
+
+
+def _check_mask(case: Case, cohort: Cohort, dims: int) -> None:
+    """A mask lies on its image's grid and holds classes of the task, not background alone."""
+    target = case.targets.get(cohort.task.head)
+    if not isinstance(target, ImageRef):
+        return
+    labels = read_mask(target, onto=case.image[0], dims=dims).array
+    assert labels.max() < len(cohort.task.classes), f"{case.id}: the mask holds class {labels.max()}"
+    assert labels.max() > 0, f"{case.id}: the mask is all background"
 
 
 def _check_splits(cohort: Cohort, n: int) -> None:
@@ -102,5 +121,7 @@ def _check_validation_says_no(dataset: Dataset, cohort: Cohort) -> None:
 def _relabelled(cohort: Cohort) -> Case:
     case, head = cohort.cases[0], cohort.task.head
     target = case.targets[head]
-    assert isinstance(target, int), "check_dataset() knows class labels only"
+    if isinstance(target, ImageRef):
+        return replace(case, targets={head: target._replace(path=target.path.with_name("another-mask"))})
+    assert isinstance(target, int), "check_dataset() knows class labels and masks only"
     return replace(case, targets={head: (target + 1) % len(cohort.task.classes)})

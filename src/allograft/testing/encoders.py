@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from allograft.nets.build import EncoderFactory
 from allograft.nets.encoders.cbr import CBR, CBRForm
-from allograft.nets.network import Encoder, stage_of
+from allograft.nets.network import Encoder, axis_strides, stage_of
 
 __all__ = [
     "check_encoder",
@@ -68,8 +68,8 @@ def check_levels(encoder: nn.Module, x: Tensor) -> None:
         levels = encoder.eval()(x)
     assert isinstance(levels, tuple), f"levels are a tuple, got {type(levels).__name__}"
     assert len(levels) == len(shape.channels) == len(shape.strides), "one channel count and stride for each level"
-    for i, (level, channels, stride) in enumerate(zip(levels, shape.channels, shape.strides, strict=True)):
-        space = tuple(1 if stride == 0 else n // stride for n in x.shape[2:])
+    for i, (level, channels, strides) in enumerate(zip(levels, shape.channels, axis_strides(shape), strict=True)):
+        space = tuple(1 if s == 0 else n // s for n, s in zip(x.shape[2:], strides, strict=True))
         expected = (x.shape[0], channels, *space)
         assert tuple(level.shape) == expected, f"level {i}: declared {expected}, came {tuple(level.shape)}"
         assert torch.isfinite(level).all(), f"level {i} is not finite"

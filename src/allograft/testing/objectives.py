@@ -62,7 +62,9 @@ class _Bench:
 
     def nets(self) -> dict[str, Network]:
         """Return the same tiny network each time."""
-        return {"net": tiny_net(self.dims, outputs=self.task.outputs)}
+        net = tiny_net(self.dims, outputs=self.task.outputs, decoder=self.task.kind == "segmentation")
+        net.tasks = {self.task.head: self.task}
+        return {"net": net}
 
     def streams(self) -> TinyStreams:
         """Return streams of the names that the objective reads."""
@@ -189,7 +191,7 @@ class _Bench:
             return replace(batch, targets=targets, present={self.task.head: torch.ones(len(batch.ids)).bool()})
         targets = copy.deepcopy(dict(batch.targets))
         for target in targets.values():
-            target[0] = POISON if target.is_floating_point() else 10**6
+            target[0] = POISON if target.is_floating_point() else 10**6 if target.ndim == 1 else -1
         return replace(batch, targets=targets)
 
 

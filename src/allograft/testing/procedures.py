@@ -13,7 +13,8 @@ from typing import NamedTuple, cast
 import numpy as np
 import torch
 
-from allograft.contracts import Lab, Method, Objective, Procedure, Start, Started, Tuning
+from allograft.contracts import Budget, Lab, Method, Objective, Procedure, Start, Started, Tuning
+from allograft.core.input_spec import InputSpec
 from allograft.core.seeds import seed_for
 from allograft.core.task import Task
 from allograft.data.case import Case
@@ -81,6 +82,8 @@ class FakeLab:
             "train": synthetic_cohort("train", 12),
             "val": synthetic_cohort("val", 6),
             "unlabelled": synthetic_cohort("unlabelled", 12, labelled=False),
+            "helper": synthetic_cohort("helper", 6).under_head("helper"),
+            "val:helper": synthetic_cohort("val:helper", 4).under_head("helper"),
         }
     )
 
@@ -89,11 +92,26 @@ class FakeLab:
         """The recipe's network, by name only."""
         return NetSpec(encoder="tiny", dims=3 if self.dims == 3 else 2)
 
+    @property
+    def budget(self) -> Budget:
+        """The recipe's budget."""
+        return Budget(steps=8, batch=4)
+
+    def source(self, net: Network, name: str) -> SourceWeights:
+        """Return a network as a source."""
+        return SourceWeights.of(net, name, InputSpec(channels=3, axes="DHW" if self.dims == 3 else "HW"), "tiny")
+
     def start(
-        self, *, source: SourceWeights | None = None, net: NetSpec | None = None, start: Start | None = None
+        self,
+        *,
+        source: SourceWeights | None = None,
+        net: NetSpec | None = None,
+        start: Start | None = None,
+        tasks: Mapping[str, Task] | None = None,
     ) -> Started:
-        """Build, plan and apply on a tiny network; another `net` gives the same one."""
+        """Build, plan and apply on a tiny network; another `net` or other `tasks` give the same one."""
         built = tiny_net(self.dims, outputs=self.task.outputs)
+        built.tasks = tasks or {self.task.head: self.task}
         plan = (start or Scratch()).plan(built, source)
         plan.require_sound()
         apply(plan, built, source, seed=0)
@@ -183,13 +201,14 @@ def _run(procedure: Procedure, lab: FakeLab) -> tuple[FakeLab, Network]:
 def _check_cases(lab: FakeLab) -> None:
     """Only cases of the lab, and no validation case in training."""
     known = {name for cohort in lab.cohorts.values() for name in cohort.ids}
-    validation = set(lab.cohorts["val"].ids)
+    validation = {name for role, cohort in lab.cohorts.items() if role.startswith("val") for name in cohort.ids}
+    own = set(lab.cohorts["val"].ids)
     for asked in lab.asked:
         for role, ids in asked.ids.items():
             assert set(ids) <= known, f"stage {asked.stage}: {role} has cases that the lab did not give"
-            if role != "val":
+            if not role.startswith("val"):
                 assert not set(ids) & validation, f"stage {asked.stage}: {role} trains on validation cases"
-        assert set(asked.ids["val"]) == validation, f"stage {asked.stage}: validated on other cases than the study's"
+        assert set(asked.ids["val"]) == own, f"stage {asked.stage}: validated on other cases than the study's"
     assert set(lab.predicted) <= known, "predicted cases that the lab did not give"
 
 

@@ -56,6 +56,7 @@ def tiny_batch(dims: int, task: Task, *, size: int = 8, seed: int = 0, labelled:
     target = {
         "multilabel": (torch.rand((size, classes), generator=generator) > 0.5).long(),
         "regression": image.flatten(1).mean(1),
+        "segmentation": (image[:, 0] > label.view(-1, *[1] * dims)).long() * label.view(-1, *[1] * dims),
     }.get(task.kind, label)
     ids = tuple(f"case-{seed}-{i}" for i in range(size))
     if not labelled:

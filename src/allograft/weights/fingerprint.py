@@ -79,9 +79,9 @@ def probe_input(shape: tuple[int, ...], seed: int = 0) -> Tensor:
     return torch.from_numpy(x.astype(np.float32))
 
 
-def probe_shape(channels: int, dims: int, size: tuple[int, ...] = ()) -> tuple[int, ...]:
-    """Return the input shape of a probe: `size` where given, else 64 x 64 or 32 x 32 x 32."""
-    return (1, channels, *(size or (_SIDE[dims],) * dims))
+def probe_shape(channels: int, dims: int, size: tuple[int, ...] = (), *, least: int = 0) -> tuple[int, ...]:
+    """Return the input shape of a probe: `size` where given, else 64 x 64 or 32 x 32 x 32, at least `least`."""
+    return (1, channels, *(size or (max(_SIDE[dims], least),) * dims))
 
 
 def stage_features(encoder: nn.Module, x: Tensor) -> OrderedDict[str, Tensor]:

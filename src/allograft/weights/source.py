@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from allograft.core.errors import PlanError
 from allograft.core.input_spec import InputSpec
 from allograft.core.reference import Reference
-from allograft.nets.network import Network
+from allograft.nets.network import Network, axis_strides
 from allograft.weights.card import WeightSource, card_named, cards, read_card
 from allograft.weights.files import MemoryTensors, TensorFile, open_tensors
 from allograft.weights.fingerprint import fingerprint, probe_shape
@@ -43,7 +43,9 @@ class SourceWeights:
         self.verified = verified
         self._tensors = tensors
         self._names = mapped.names
-        self.shapes: Mapping[str, tuple[int, ...]] = {new: tensors.shapes[old] for new, old in mapped.names.items()}
+        self.shapes: Mapping[str, tuple[int, ...]] = {
+            new: _turned(tensors.shapes[old], card) for new, old in mapped.names.items()
+        }
         self.dtypes: Mapping[str, torch.dtype] = {new: tensors.dtypes[old] for new, old in mapped.names.items()}
         dropped = tuple(Unused(source=old, shape=tensors.shapes[old], why=DROPPED) for old in mapped.dropped)
         self.unmapped: tuple[Unused, ...] = dropped + tensors.skipped
@@ -90,7 +92,7 @@ class SourceWeights:
             parent: card of the source it started from.
         """
         state = {key.removeprefix("encoder."): value.detach().clone() for key, value in net.state_dict().items()}
-        shape = probe_shape(net.shape.in_channels, net.shape.dims, expects.size)
+        shape = probe_shape(net.shape.in_channels, net.shape.dims, expects.size, least=_least(net))
         card = WeightSource(
             name=name,
             title=f"{encoder} trained by allograft" + (f" from {parent.name}" if parent else ""),
@@ -135,7 +137,7 @@ class SourceWeights:
                 "are not finite. The file is damaged or its training diverged; use another."
             )
             raise PlanError(msg)
-        return tensor
+        return tensor.permute(self.card.axis_order(tensor.ndim)).contiguous()
 
     def verify(self) -> None:
         """Read every tensor once.
@@ -151,6 +153,17 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _least(net: Network) -> int:
+    """Return the least side that gives the deepest level statistics of its own, where instance norm needs them."""
+    needs = any(isinstance(module, nn.InstanceNorm2d | nn.InstanceNorm3d) for module in net.encoder.modules())
+    return 2 * max(max(along) for along in axis_strides(net.shape)) if needs else 0
+
+
+def _turned(shape: tuple[int, ...], card: WeightSource) -> tuple[int, ...]:
+    """Return a tensor's shape with its axes in our order."""
+    return tuple(shape[axis] for axis in card.axis_order(len(shape)))
 
 
 def _not_finite(tensor: Tensor) -> int:

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from scipy.special import expit
 
-from allograft.catalog import encoder_factory
+from allograft.catalog import parts
 from allograft.core.errors import ConfigError, DataError
 from allograft.data.case import ImageRef
 from allograft.data.io.image import read_image
@@ -38,7 +38,7 @@ def by_hand(bundles, path):
     """Average sigmoid(logit / T) over networks built and filled here, without the predictor."""
     out = []
     for folder in bundles:
-        net, bundle = load_bundle(folder, encoder_factory)
+        net, bundle = load_bundle(folder, parts)
         net.load_state_dict(load_file(folder / "model.safetensors"))
         x = torch.from_numpy(prepare(read_image(ImageRef(Path(path))), bundle.preprocess))[None]
         with torch.no_grad():

@@ -365,3 +365,41 @@ def test_the_note_beside_a_file_is_plain_and_may_be_lost(tmp_path: Path) -> None
     assert json.loads(note.read_text())["sha256"] == SHA
     note.write_text("not json")
     assert resolve(ORIGIN, sha256=SHA) == path
+
+
+def parts_of(tmp_path: Path, *contents: bytes) -> str:
+    """Write local files and return the origin of what they give when joined."""
+    paths = [tmp_path / f"part{i}.bin" for i in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    return " + ".join(f"file:{path}" for path in paths)
+
+
+def test_a_file_in_synthetic_parts_is_joined_in_order_checked_and_joined_once(tmp_path: Path) -> None:
+    origin = parts_of(tmp_path, CONTENT[:100], CONTENT[100:700], CONTENT[700:])
+    path = resolve(origin, sha256=SHA)
+    assert path.read_bytes() == CONTENT
+    shutil.rmtree(tmp_path / "home" / "origins" / "pypi", ignore_errors=True)
+    (tmp_path / "part1.bin").unlink()
+    assert resolve(origin, sha256=SHA) == path
+    path.write_bytes(CONTENT + b"x")
+    with pytest.raises(DataError, match="no such file"):
+        resolve(origin, sha256=SHA)
+
+
+def test_parts_in_another_order_or_without_a_hash_are_refused(tmp_path: Path) -> None:
+    origin = parts_of(tmp_path, CONTENT[:100], CONTENT[100:])
+    first, second = origin.split(" + ")
+    with pytest.raises(DataError, match="SHA-256 expected"):
+        resolve(f"{second} + {first}", sha256=SHA)
+    with pytest.raises(ConfigError, match="SHA-256 must be given"):
+        resolve(origin)
+    with pytest.raises(ConfigError, match="unknown scheme"):
+        resolve(f"{first} + ftp:x", sha256=SHA)
+
+
+def test_a_part_may_be_a_member_of_a_package(tmp_path: Path) -> None:
+    wheel(tmp_path / "links")
+    rest = parts_of(tmp_path, b"more")
+    sha = hashlib.sha256(CONTENT + b"more").hexdigest()
+    assert resolve(f"{ORIGIN} + {rest}", sha256=sha).read_bytes() == CONTENT + b"more"

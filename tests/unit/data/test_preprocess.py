@@ -12,7 +12,9 @@ from allograft.core.geometry import Geometry
 from allograft.core.input_spec import InputSpec
 from allograft.data.io.image import Image
 from allograft.data.normalise import Normaliser, normalise, normaliser
-from allograft.data.preprocess import Preprocess, prepare, prepare_mask, resize
+from allograft.data.placement import Placement
+from allograft.data.preprocess import Preprocess, prepare, prepare_case, prepare_mask
+from allograft.data.resample import resize
 
 
 def synthetic(array: Any, full: tuple[float, float] | None = None) -> Image:
@@ -140,13 +142,14 @@ def test_settings_that_contradict_themselves_are_refused(wrong: dict[str, Any]) 
 def test_masks_keep_their_labels_and_lie_on_the_images_grid() -> None:
     mask = np.zeros((1, 8, 8), np.uint8)
     mask[0, :4, :] = 5
-    out = prepare_mask(synthetic(mask), Preprocess(size=(4, 6)))
+    placement = prepare_case(synthetic(mask, (0, 255)), Preprocess(size=(4, 6)))[1]
+    out = prepare_mask(synthetic(mask), placement)
     assert out.shape == (4, 6)
     assert np.array_equal(out[:2], np.full((2, 6), 5))
     assert not out[2:].any()
     for bad in (mask.astype(np.float32) + 0.5, -mask.astype(np.int16), np.concatenate([mask, mask])):
         with pytest.raises(DataError):
-            prepare_mask(synthetic(bad), Preprocess())
+            prepare_mask(synthetic(bad), Placement.whole(synthetic(bad).geometry))
 
 
 def test_a_cards_contract_equals_torchvisions_normalize() -> None:

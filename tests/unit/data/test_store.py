@@ -84,7 +84,7 @@ def test_building_twice_decodes_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     seen: list[tuple[int, int]] = []
     first = Store.build(cohort, Preprocess(), tmp_path / "s", progress=lambda *x: seen.append(x))
     assert seen == [(i + 1, 6) for i in range(6)]
-    monkeypatch.setattr("allograft.data.store.write_arrays", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("allograft.data.store.write_store", lambda *_, **__: pytest.fail("decoded again"))
     again = Store.build(cohort, Preprocess(), tmp_path / "s")
     assert again.path == first.path
     assert again.repaired == ()

@@ -67,7 +67,7 @@ def test_label_types_give_the_same_rows(kind):
 
 
 def test_foreground_leaves_out_the_first_class():
-    assert foreground(Task(kind="segmentation", classes=("bg", "a", "b"))) == {"a": (1,), "b": (2,)}
+    assert Task(kind="segmentation", classes=("bg", "a", "b")).scored == {"a": (1,), "b": (2,)}
 
 
 def test_what_cannot_be_scored_is_refused():

@@ -9,7 +9,8 @@ import torch
 
 from allograft.core.errors import ConfigError
 from allograft.core.task import Task
-from allograft.nets.build import build_network
+from allograft.nets.build import Parts, build_network
+from allograft.nets.decoders.unet import UNet
 from allograft.nets.encoders.resnet import ResNet
 from allograft.nets.network import Network
 from allograft.nets.spec import NetSpec
@@ -22,9 +23,10 @@ TASKS = {
 ONE = {"finding": TASKS["finding"]}
 
 
-def build(spec=None, tasks=ONE, *, seed=0, in_channels=1, factory=tiny_encoder, device="cpu") -> Network:
+def build(spec=None, tasks=ONE, *, seed=0, in_channels=1, factory=tiny_encoder, decoder=None, device="cpu") -> Network:
     spec = spec or NetSpec(encoder="tiny")
-    return build_network(spec, tasks, in_channels=in_channels, seed=seed, device=device, encoder_factory=factory)
+    decoder = decoder or (UNet if spec.decoder else None)
+    return build_network(spec, tasks, in_channels=in_channels, seed=seed, device=device, parts=Parts(factory, decoder))
 
 
 def same(a, b):
@@ -101,7 +103,7 @@ def test_output_shapes_and_head_start():
 @pytest.mark.parametrize(
     ("spec", "tasks", "says"),
     [
-        (NetSpec(encoder="tiny", decoder="unet"), ONE, "decoder"),
+        (NetSpec(encoder="tiny", decoder="unet"), ONE, "does nothing"),
         (NetSpec(encoder="tiny"), {}, "at least one task"),
         (NetSpec(encoder="tiny"), {"mask": Task(kind="segmentation", classes=("bg", "x"))}, "segmentation"),
         (NetSpec(encoder="tiny"), {"a.b": TASKS["finding"]}, "cannot be used"),

@@ -128,6 +128,18 @@ def test_gradients_pass_through_type_a_shortcuts():
     assert net.conv1.weight.grad.abs().sum() > 0
 
 
+def test_gradients_pass_through_type_b_shortcuts():
+    net = ResNet(50, "medicalnet", dims=3, in_channels=1, width=0.125).eval()
+    for stage in (net.layer1, net.layer2, net.layer3, net.layer4):  # silence the branches: only shortcuts remain
+        for block in stage:
+            nn.init.zeros_(block.bn3.weight)
+    net(torch.randn(1, 1, 16, 16, 16))[-1].square().sum().backward()
+    assert net.conv1.weight.grad.abs().sum() > 0
+    projections = [stage[0].downsample[0].weight for stage in (net.layer1, net.layer2, net.layer3, net.layer4)]
+    assert all(bool(weight.grad.any()) for weight in projections)
+    assert not net.layer4[1].conv3.weight.grad.any()  # the branches themselves are silent
+
+
 def test_a_file_of_type_a_does_not_fit_type_b():
     with torch.device("meta"):
         a, b = (ResNet(18, v, dims=3).state_dict() for v in ("medicalnet", "torchvision"))

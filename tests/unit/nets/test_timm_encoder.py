@@ -132,7 +132,7 @@ def test_drop_path_reaches_timm():
         ("hf_hub:timm/resnet18", {}, "no such network"),
         ("inception_v3", {}, "not the size divided by a stride"),
         ("poolformer_s12", {}, "cannot give intermediate"),
-        ("resnet18", {"dims": 3}, "dims 3"),
+        ("resnet18", {"dims": 1}, "dims 1"),
         ("resnet18", {"width": 0.5}, "width"),
         ("densenet121", {"drop_path": 0.1}, "no stochastic depth"),
         ("vgg11", {"drop_path": 0.1}, "no stochastic depth"),

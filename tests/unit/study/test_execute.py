@@ -26,7 +26,7 @@ def finish(one: RunKey, folder: Path) -> Done:
     )
     with RunStore(folder).finishing(one.id) as aside:
         rows = {"case": ["x", "y"], "unit": ["u", "v"], "metric": ["m", "m"], "value": [float(one.seed), 2.0]}
-        pd.DataFrame(rows).to_parquet(aside / "metrics.parquet")
+        pd.DataFrame(rows).to_parquet(aside / "metrics-test.parquet")
         (aside / "outcome.json").write_text(outcome.model_dump_json())
     return outcome
 

@@ -54,7 +54,7 @@ class Grid(NamedTuple):
 
 
 def grid_of(ref: ImageRef, *, dims: int | None = None) -> Grid:
-    """Return the grid of an image; of DICOM volumes from the headers alone.
+    """Return the grid of an image; of NIfTI and DICOM volumes from the headers alone.
 
     Raises:
         DataError: as `read_image`.
@@ -69,5 +69,9 @@ def grid_of(ref: ImageRef, *, dims: int | None = None) -> Grid:
 
         placed = placed_slices(unpacked_series(ref.path) if kind == "zip" else ref.path)
         return Grid(str(ref), *canonical_grid(placed.shape, placed.affine, ref.path))
+    if kind == "nifti" and ref.row is None:
+        from allograft.data.io.nifti import nifti_grid
+
+        return Grid(str(ref), *nifti_grid(ref.path, dims=dims))
     image = read_image(ref, dims=dims)
     return Grid(str(ref), image.geometry, image.stored)

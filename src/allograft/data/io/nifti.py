@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from allograft.core.errors import DataError
-from allograft.data.io.image import MAX_VALUES, Image, too_large
-from allograft.data.io.orient import to_canonical
+from allograft.core.geometry import Geometry
+from allograft.data.io.image import MAX_VALUES, Image, Stored, too_large
+from allograft.data.io.orient import canonical_grid, to_canonical
 
-__all__ = ["MAX_CHANNELS", "read_nifti"]
+__all__ = ["MAX_CHANNELS", "nifti_grid", "read_nifti"]
 
 MAX_CHANNELS = 16
 """Most volumes of a 4-D file that count as channels; more are a time series."""
@@ -30,18 +33,11 @@ def read_nifti(path: Path, *, dims: int | None = None) -> Image:
         DataError: the file is damaged, cut short or too large, a time series, sheared, or of an
             unknown number type.
     """
-    try:
+    with _said(path):
         file: Any = nibabel.load(path)
         shape = tuple(int(n) for n in file.shape)
         array = np.asanyarray(file.dataobj) if np.prod(shape, dtype=np.float64) <= MAX_VALUES else None
         affine = np.asarray(file.affine, dtype=np.float64)
-    except AttributeError as error:
-        msg = f"{path}: is a NIfTI file that holds no volume (a surface or a connectivity matrix). Leave it out."
-        raise DataError(msg) from error
-    except (OSError, ValueError, EOFError, zlib.error, nibabel.filebasedimages.ImageFileError, MemoryError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        msg = f"{path}: cannot be read, it is damaged or cut short ({reason}). Copy it again or leave the case out."
-        raise DataError(msg) from error
     if array is None:
         raise too_large(path, shape)
     array, colours = _channels_first(_numbers(array, path), path)
@@ -49,6 +45,37 @@ def read_nifti(path: Path, *, dims: int | None = None) -> Image:
     array, geometry, stored = to_canonical(array, affine, path)
     image = Image(array=array, geometry=geometry, channels=_names(len(array), colours), stored=stored)
     return image.flattened() if dims == 2 or (dims is None and single) else image
+
+
+def nifti_grid(path: Path, *, dims: int | None = None) -> tuple[Geometry, Stored | None]:
+    """Return where the volume of `read_nifti` lies, from the header alone.
+
+    Raises:
+        DataError: the header is damaged or holds no volume, or the volume is sheared.
+    """
+    with _said(path):
+        file: Any = nibabel.load(path)
+        shape = tuple(int(n) for n in (*file.shape, 1)[:3])
+        affine = np.asarray(file.affine, dtype=np.float64)
+    geometry, stored = canonical_grid(shape, affine, path)
+    blank = np.broadcast_to(np.zeros(1, np.uint8), (1, *geometry.shape))  # no memory
+    image = Image(array=blank, geometry=geometry, channels=("grey",), stored=stored)
+    image = image.flattened() if dims == 2 or (dims is None and shape[2] == 1) else image
+    return image.geometry, image.stored
+
+
+@contextmanager
+def _said(path: Path) -> Iterator[None]:
+    """Turn what nibabel raises into a message that names the file."""
+    try:
+        yield
+    except AttributeError as error:
+        msg = f"{path}: is a NIfTI file that holds no volume (a surface or a connectivity matrix). Leave it out."
+        raise DataError(msg) from error
+    except (OSError, ValueError, EOFError, zlib.error, nibabel.filebasedimages.ImageFileError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        msg = f"{path}: cannot be read, it is damaged or cut short ({reason}). Copy it again or leave the case out."
+        raise DataError(msg) from error
 
 
 def _numbers(array: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:

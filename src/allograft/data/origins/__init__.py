@@ -9,6 +9,7 @@
 | `file:PATH` | a local file or folder, used where it lies |
 | `run:FOLDER` | the weights of a finished run |
 
+A file that is published in parts has their origins with " + " between them; it needs a hash of the whole.
 A path that ends in "/" means a whole folder of the package. Files carried by hand are put into the folder that
 the variable ALLOGRAFT_WHEELHOUSE names; it is looked at before anything is fetched.
 """

@@ -21,6 +21,9 @@ from allograft.data.origins.note import content_sha256, noted_sha256, write_note
 
 __all__ = ["reachable", "resolve"]
 
+JOINED = " + "
+"""Stands between the origins of a file that is published in parts."""
+
 _RUN_FILES = ("weights.safetensors", "network.safetensors", "model.safetensors")
 
 
@@ -38,6 +41,8 @@ def resolve(origin: str, *, sha256: str = "", progress: OnProgress | None = None
         Unreachable: a `DataError`; it cannot be had from here; says how to carry it by hand.
         DataError: another hash, a damaged or hostile archive, no such member.
     """
+    if JOINED in origin:
+        return _joined(origin, sha256=sha256, progress=progress, allow_build=allow_build)
     address = Address.parse(origin)
     if sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256):
         msg = f'origin "{origin}": sha256 must be 64 lower-case hexadecimal digits, got "{sha256}".'
@@ -54,6 +59,31 @@ def resolve(origin: str, *, sha256: str = "", progress: OnProgress | None = None
         if final.exists() and (not sha256 or write_note(final) == sha256):
             return final
         _bring(address, final, sha256=sha256, progress=progress, allow_build=allow_build)
+    return final
+
+
+def _joined(origin: str, *, sha256: str, progress: OnProgress | None, allow_build: bool) -> Path:
+    """Return the file that several origins give when they are laid one after the other; it must have a hash."""
+    parts = [Address.parse(part.strip()) for part in origin.split(JOINED)]
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        msg = f'origin "{origin}": the parts are joined into one file, whose SHA-256 must be given.'
+        raise ConfigError(msg)
+    tag = hashlib.sha256(origin.encode()).hexdigest()[:12]
+    final = home() / "origins" / "joined" / tag / _place(parts[0]).name
+    if final.exists() and noted_sha256(final) == sha256:
+        return final
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{final}.lock"), _aside(final) as scratch:
+        if final.exists() and write_note(final) == sha256:
+            return final
+        whole = scratch / final.name
+        with whole.open("wb") as file:
+            for part in parts:
+                with resolve(part.text, progress=progress, allow_build=allow_build).open("rb") as piece:
+                    shutil.copyfileobj(piece, file)
+        _require(content_sha256(whole), sha256, parts[0].model_copy(update={"text": origin}))
+        whole.replace(final)
+        write_note(final)
     return final
 
 

@@ -11,11 +11,10 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from allograft.core.errors import ConfigError, DataError
-from allograft.core.task import Task
 from allograft.metrics.segmentation.mask_pair import MaskPair, Outcome
 from allograft.metrics.segmentation.metric import MaskMetric
 
-__all__ = ["ClassScore", "Classes", "class_pairs", "foreground", "score_case"]
+__all__ = ["ClassScore", "Classes", "class_pairs", "score_case"]
 
 Labels = npt.NDArray[np.integer]
 Box = tuple[slice, ...]
@@ -42,15 +41,6 @@ class ClassScore(NamedTuple):
     truth_voxels: int
     image_voxels: int
     values: Mapping[str, float]
-
-
-def foreground(task: Task) -> dict[str, tuple[int, ...]]:
-    """Return the label values of a segmentation task's classes, all but the first, which is background.
-
-    >>> foreground(Task(kind="segmentation", classes=("background", "liver", "spleen")))
-    {'liver': (1,), 'spleen': (2,)}
-    """
-    return {name: (value,) for value, name in enumerate(task.classes) if value > 0}
 
 
 def score_case(

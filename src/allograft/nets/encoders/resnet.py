@@ -1,15 +1,21 @@
-"""ResNet of any depth for 2 and 3 dimensions: torchvision's, MedicalNet's and one for small images.
+"""ResNet of any depth for 2 and 3 dimensions: torchvision's, MedicalNet's, slice by slice, for small images.
 
-One class, three variants; tensor names are torchvision's in all of them:
+One class, five variants; tensor names are torchvision's in all of them:
 
 - "torchvision": stem 7, stride 2, max pooling; stages of stride 1, 2, 2, 2; projection shortcuts; in
   a bottleneck the stride lies on the middle convolution. Depths 10 and 200 follow the same rule.
 - "medicalnet": stages 3 and 4 keep stride 1 and are dilated by 2 and 4 instead; depths 18 and 34
   have shortcuts without weights (type A). Names and shapes alone cannot tell its files from those of
   the first variant, though the functions differ.
+- "slice": torchvision's with kernels 1 x k x k, strides (1, s, s) and, in place of the pooling of 3,
+  one of (1, 2, 2): each slice of a volume is encoded alone, as the 2-D net of this variant does it, and
+  2-D weights load unchanged (start "full", whatever its fill). The depth is never reduced.
+- "inflated": torchvision's with a stem of 3 x 7 x 7 and stride (1, 2, 2), so that the depth is halved one time
+  less: the geometry of Merlin's I3ResNet-152. In 2-D it is torchvision's.
 - "small": stem 3, stride 1, no pooling, for images of about 32 pixels. No public file follows it.
 
-Papers: He, Zhang, Ren, Sun. CVPR 2016. arXiv:1512.03385. Chen, Ma, Zheng. arXiv:1904.00625.
+Papers: He, Zhang, Ren, Sun. CVPR 2016. arXiv:1512.03385. Chen, Ma, Zheng. arXiv:1904.00625. Wacker, Ladeira,
+Nascimento. arXiv:1912.12452 ("slice").
 """
 
 from __future__ import annotations
@@ -21,12 +27,12 @@ import torch
 from torch import Tensor, nn
 
 from allograft.core.errors import ConfigError
-from allograft.nets.layers import DropPath, conv, init_kaiming, max_pool, norm, scaled, subsample
+from allograft.nets.layers import DropPath, Extent, conv, in_plane, init_kaiming, max_pool, norm, scaled, subsample
 from allograft.nets.network import Stage
 
 __all__ = ["BLOCKS", "ResNet", "Variant"]
 
-Variant = Literal["torchvision", "medicalnet", "small"]
+Variant = Literal["torchvision", "medicalnet", "slice", "inflated", "small"]
 
 BLOCKS: dict[int, tuple[int, int, int, int]] = {
     10: (1, 1, 1, 1),
@@ -44,18 +50,37 @@ TYPE_A = {("medicalnet", 18), ("medicalnet", 34)}
 
 
 class _Form(NamedTuple):
-    """What a variant fixes: the stem's kernel, stride and pooling stride, strides and dilations of the stages."""
+    """What a variant fixes: the stem's kernel, stride and pooling stride, strides and dilations of the stages.
+
+    Also the pooling's kernel, whether only the last two axes are convolved, and the stem's kernel along the depth
+    where it is another (its stride there is 1 then).
+    """
 
     kernel: int
     stride: int
     pool: int
     strides: tuple[int, int, int, int]
     dilations: tuple[int, int, int, int]
+    pool_kernel: int = 3
+    planar: bool = False
+    stem_depth: int = 0
+
+    def extent(self, dims: int, extent: int) -> Extent:
+        """Return a kernel or stride of this size along the axes that are convolved, 1 along the others."""
+        return in_plane(dims, extent) if self.planar else extent
+
+    def stem(self, dims: int) -> tuple[Extent, Extent]:
+        """Return kernel and stride of the first convolution."""
+        if self.stem_depth and dims == 3:
+            return (self.stem_depth, self.kernel, self.kernel), (1, self.stride, self.stride)
+        return self.extent(dims, self.kernel), self.extent(dims, self.stride)
 
 
 FORMS: dict[str, _Form] = {
     "torchvision": _Form(7, 2, 2, (1, 2, 2, 2), (1, 1, 1, 1)),
     "medicalnet": _Form(7, 2, 2, (1, 2, 1, 1), (1, 1, 2, 4)),
+    "slice": _Form(7, 2, 2, (1, 2, 2, 2), (1, 1, 1, 1), pool_kernel=2, planar=True),
+    "inflated": _Form(7, 2, 2, (1, 2, 2, 2), (1, 1, 1, 1), stem_depth=3),
     "small": _Form(3, 1, 1, (1, 2, 2, 2), (1, 1, 1, 1)),
 }
 
@@ -65,7 +90,7 @@ class ResNet(nn.Module):
 
     Args:
         depth: 10, 18, 34, 50, 101, 152 or 200.
-        variant: "torchvision", "medicalnet" or "small", see the module.
+        variant: "torchvision", "medicalnet", "slice", "inflated" or "small", see the module.
         dims: 2 or 3.
         in_channels: channels of the image.
         width: multiplies all channel counts (64 in the stem), rounded there; 1 is the paper's.
@@ -93,15 +118,16 @@ class ResNet(nn.Module):
         self.dims, self.in_channels = dims, in_channels
         widths = tuple(base * 2**i // (2 if slim and i >= 2 else 1) for i in range(4))
         self.channels: tuple[int, ...] = (base, *(width * expansion for width in widths))
-        self.strides = _strides(form)
-        self.conv1 = conv(dims, (in_channels, base), form.kernel, stride=form.stride)
+        self.strides = _strides(form, dims)
+        kernel, stride = form.stem(dims)
+        self.conv1 = conv(dims, (in_channels, base), kernel, stride=stride)
         self.bn1 = norm(dims, base)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = max_pool(dims, 3, stride=form.pool) if form.pool > 1 else nn.Identity()
+        self.maxpool = _pool(form, dims)
         rates = iter(torch.linspace(0, drop_path, sum(BLOCKS[depth]), device="cpu").tolist())
         block = BasicBlock if expansion == 1 else Bottleneck
         for i, count in enumerate(BLOCKS[depth]):
-            how = _How(dims, form.strides[i], form.dilations[i], (variant, depth) in TYPE_A)
+            how = _how(form, dims, i, type_a=(variant, depth) in TYPE_A)
             first = block((self.channels[i], widths[i]), how, next(rates))
             rest = how._replace(stride=1)
             more = [block((self.channels[i + 1], widths[i]), rest, next(rates)) for _ in range(count - 1)]
@@ -123,12 +149,26 @@ class ResNet(nn.Module):
 
 
 class _How(NamedTuple):
-    """How a block convolves: dimensions, stride, dilation, and whether a shortcut is type A."""
+    """How a block convolves: dimensions, kernel, stride, dilation, and whether a shortcut is type A."""
 
     dims: int
-    stride: int
+    kernel: Extent
+    stride: Extent
     dilation: int
     type_a: bool
+
+
+def _how(form: _Form, dims: int, stage: int, *, type_a: bool) -> _How:
+    """Return how the first block of a stage convolves; with nothing to skip, the stride is the number 1."""
+    stride = form.strides[stage]
+    step = 1 if stride == 1 else form.extent(dims, stride)
+    return _How(dims, form.extent(dims, 3), step, form.dilations[stage], type_a)
+
+
+def _pool(form: _Form, dims: int) -> nn.Module:
+    if form.pool == 1:
+        return nn.Identity()
+    return max_pool(dims, form.extent(dims, form.pool_kernel), stride=form.extent(dims, form.pool))
 
 
 class BasicBlock(nn.Module):
@@ -143,9 +183,9 @@ class BasicBlock(nn.Module):
     def __init__(self, channels: tuple[int, int], how: _How, rate: float) -> None:
         super().__init__()
         inside, width = channels
-        self.conv1 = conv(how.dims, (inside, width), 3, stride=how.stride, dilation=how.dilation)
+        self.conv1 = conv(how.dims, (inside, width), how.kernel, stride=how.stride, dilation=how.dilation)
         self.bn1 = norm(how.dims, width)
-        self.conv2 = conv(how.dims, (width, width), 3, dilation=how.dilation)
+        self.conv2 = conv(how.dims, (width, width), how.kernel, dilation=how.dilation)
         self.bn2 = norm(how.dims, width)
         self.relu = nn.ReLU(inplace=True)
         self.drop_path = DropPath(rate)
@@ -173,7 +213,7 @@ class Bottleneck(nn.Module):
         inside, width = channels
         self.conv1 = conv(how.dims, (inside, width), 1)
         self.bn1 = norm(how.dims, width)
-        self.conv2 = conv(how.dims, (width, width), 3, stride=how.stride, dilation=how.dilation)
+        self.conv2 = conv(how.dims, (width, width), how.kernel, stride=how.stride, dilation=how.dilation)
         self.bn2 = norm(how.dims, width)
         self.conv3 = conv(how.dims, (width, 4 * width), 1)
         self.bn3 = norm(how.dims, 4 * width)
@@ -198,7 +238,7 @@ class ZeroFill(nn.Module):
         stride: step along every axis.
     """
 
-    def __init__(self, channels: tuple[int, int], stride: int) -> None:
+    def __init__(self, channels: tuple[int, int], stride: Extent) -> None:
         super().__init__()
         self.missing = channels[1] - channels[0]
         self.stride = stride
@@ -218,12 +258,14 @@ def _shortcut(channels: tuple[int, int], how: _How) -> nn.Module:
     return nn.Sequential(conv(how.dims, channels, 1, stride=how.stride), norm(how.dims, channels[1]))
 
 
-def _strides(form: _Form) -> tuple[int, ...]:
-    at, out = form.stride * form.pool, [form.stride]
+def _strides(form: _Form, dims: int) -> tuple[Extent, ...]:
+    at, steps = form.stride * form.pool, [form.stride]
     for stride in form.strides:
         at *= stride
-        out.append(at)
-    return tuple(out)
+        steps.append(at)
+    if form.stem_depth and dims == 3:
+        return tuple((step // form.stride, step, step) for step in steps)
+    return tuple(form.extent(dims, step) for step in steps)
 
 
 def _check(depth: int, variant: str) -> None:

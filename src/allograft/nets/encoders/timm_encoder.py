@@ -5,6 +5,8 @@ The whole network is built (features_only would drop layers and rename tensors),
 deepest replaced by the final features, so that averaging the last level gives what timm's own
 classifier sees. Where timm pools in another way (class token, layers after the pooling), the pooled
 embedding follows as one more level of a single position, with stride 0.
+
+In 3-D the network's layers are replaced by their exact 3-D twins (`inflated`), where it has them.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from allograft.core.errors import ConfigError
+from allograft.nets.encoders.inflated import Depth, inflated
 from allograft.nets.network import Stage
 
 __all__ = ["TimmEncoder"]
@@ -33,30 +36,43 @@ class TimmEncoder(nn.Module):
 
     Args:
         name: timm's name, e.g. "tf_efficientnet_lite0"; never downloads anything.
-        dims: 2.
+        depth: in 3-D, "cube" (kernels k x k x k) or "slice" (1 x k x k, the depth is never reduced).
+        dims: 2, or 3 for the families of `inflated`.
         in_channels: channels of the image.
         width: must be 1; timm's names fix the width.
         drop_path: largest stochastic-depth rate, where the network has it.
 
     Raises:
-        ConfigError: timm does not know the name, the network cannot give intermediates, or a setting
-            has no meaning for it.
+        ConfigError: timm does not know the name, the network cannot give intermediates, has no exact
+            3-D form, or a setting has no meaning for it.
     """
 
     def __init__(
-        self, name: str, *, dims: int = 2, in_channels: int = 3, width: float = 1.0, drop_path: float = 0.0
+        self,
+        name: str,
+        depth: Depth = "cube",
+        *,
+        dims: int = 2,
+        in_channels: int = 3,
+        width: float = 1.0,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        _check(name, dims, width)
+        _check(name, depth, dims, width)
         facts = _facts(name)
         self.name, self.dims, self.in_channels = name, dims, in_channels
-        self.channels, self.strides, self.facts = facts.channels, facts.strides, facts
+        self.channels, self.facts = facts.channels, facts
+        self.strides: tuple[int | tuple[int, ...], ...] = facts.strides
         self.model = _create(name, facts.options, in_chans=in_channels, drop_path=drop_path)
+        if dims == 3:
+            self.model = inflated(self.model, depth, who=f'encoder "timm:{name}"')
+        if depth == "slice":
+            self.strides = tuple((1, s, s) if s else 0 for s in facts.strides)
         groups = _groups(self.model.state_dict(), cast("Any", self.model).group_matcher(coarse=True))
         self._stages = tuple(Stage(name, tuple(f"model.{p}" for p in group)) for name, group in groups.items())
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the levels for images (B, C, H, W).
+        """Return the levels for images (B, C, *S).
 
         Raises:
             ConfigError: the network takes images of another size.
@@ -69,7 +85,7 @@ class TimmEncoder(nn.Module):
         return self._stages
 
     def _check_size(self, size: tuple[int, ...]) -> None:
-        needed, patch = self.facts.only_size, self.strides[0]
+        needed, patch = self.facts.only_size, self.facts.strides[0]
         if needed is not None and size != needed:
             msg = f"timm:{self.name} takes images of {needed} pixels, got {size}. Resize them in the study's data."
             raise ConfigError(msg)
@@ -98,7 +114,7 @@ def _levels(model: nn.Module, x: Tensor, facts: _Facts) -> tuple[Tensor, ...]:
     if facts.averages:
         return levels
     pooled = net.forward_head(final, pre_logits=True)
-    return (*levels, pooled.reshape(*pooled.shape[:2], 1, 1))
+    return (*levels, pooled.reshape(*pooled.shape[:2], *[1] * (x.ndim - 2)))
 
 
 def _channels_first(final: Tensor, grid: torch.Size, layout: Layout) -> Tensor:
@@ -207,14 +223,16 @@ def _no_drop_path(name: str, rate: float) -> ConfigError:
     return ConfigError(f"drop_path: timm:{name} has no stochastic depth, got {rate:g}. Set it to 0.")
 
 
-def _check(name: str, dims: int, width: float) -> None:
+def _check(name: str, depth: Depth, dims: int, width: float) -> None:
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=5, cutoff=0.5)
         hint = f"Nearest: {', '.join(near)}." if near else "See timm.list_models()."
         msg = f'encoder "timm:{name}": timm {timm.__version__} has no such network. {hint}'
         raise ConfigError(msg)
-    if dims != 2:
-        msg = f'encoder "timm:{name}" is for dims 2, got dims {dims}. Use one of our ResNet or CBR nets in 3-D.'
+    if dims not in {2, 3} or (depth == "slice" and dims != 3):
+        form = "timm" if depth == "cube" else "timm-slice"
+        expected = "2 or 3" if depth == "cube" else f'3; images take "timm:{name}"'
+        msg = f'encoder "{form}:{name}": got dims {dims}, expected {expected}.'
         raise ConfigError(msg)
     if width != 1:
         msg = f"width: timm:{name} has one width, got {width:g}. Set it to 1 or take another name."

@@ -1,0 +1,128 @@
+"""Score a segmentation: predict every case by windows, bring it to a grid, compare it with the truth there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from allograft.core.errors import DataError
+from allograft.core.task import Task
+from allograft.data.case import Case, ImageRef
+from allograft.data.cohort import Cohort
+from allograft.data.io.mask import read_mask
+from allograft.data.mask_scores import MaskScores
+from allograft.data.normalise import Normaliser
+from allograft.data.patches import Patches
+from allograft.data.predictions import Predictions
+from allograft.data.store import Store
+from allograft.infer.segment import segment
+from allograft.metrics.segmentation.metric import MaskMetric
+from allograft.metrics.segmentation.score import ClassScore, score_case
+from allograft.nets.network import Network
+
+__all__ = ["Scoring", "score_masks"]
+
+Labels = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """How cases are segmented and scored.
+
+    Args:
+        store: prepared images of (at least) the cases.
+        normalise: from stored values to the network's input.
+        task: the segmentation.
+        patches: the windows.
+        metrics: of each class and case.
+        grid: "own" compares on the grid of the case's own mask, as a user gets the result; "stored" on
+            the prepared grid, which is what training sees and costs less.
+        precision: of the arithmetic.
+    """
+
+    store: Store
+    normalise: Normaliser
+    task: Task
+    patches: Patches
+    metrics: Sequence[MaskMetric]
+    grid: Literal["own", "stored"] = "stored"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+
+    def labels(self, nets: Sequence[Network], case: Case) -> Labels:
+        """Return the predicted classes of a case on the chosen grid, (*S)."""
+        device = next(nets[0].parameters()).device
+        image = torch.from_numpy(np.ascontiguousarray(self.store.image(case.id)))
+        image = self.normalise(image[None])[0].to(device)
+        found = segment(nets, image, head=self.task.head, patches=self.patches, precision=self.precision)
+        return found if self.grid == "stored" else self.store.placement(case.id).restore(found)
+
+    def truth(self, case: Case) -> tuple[Labels, tuple[float, ...]] | None:
+        """Return the true classes of a case on the chosen grid and its spacing; None where it has no mask."""
+        target = case.targets.get(self.task.head)
+        if not isinstance(target, ImageRef):
+            return None
+        placement = self.store.placement(case.id)
+        if self.grid == "stored":
+            return self.store.mask(case.id, self.task.head), placement.spacing
+        read = read_mask(target, onto=case.image[0], dims=self.store.dims)
+        return read.array[0], placement.geometry.spacing
+
+
+def score_masks(
+    nets: Sequence[Network],
+    cohort: Cohort,
+    how: Scoring,
+    *,
+    keep: Callable[[Case, Labels], None] = lambda case, labels: None,
+) -> Predictions:
+    """Segment every case once and score it; elements whose truth is below 0 take no part.
+
+    Args:
+        nets: one network, or several whose probabilities are averaged.
+        cohort: the cases.
+        how: grid, windows and metrics.
+        keep: given each case and its labels on the chosen grid.
+
+    Raises:
+        DataError: there is no case.
+    """
+    if not len(cohort):
+        msg = f"cohort {cohort.name}: no cases to segment."
+        raise DataError(msg)
+    rows = []
+    for case in cohort:
+        labels = how.labels(nets, case)
+        keep(case, labels)
+        rows.append(_scored(labels, how.truth(case), how))
+    return Predictions.of_masks(how.task, cohort.ids, tuple(case.group for case in cohort), _table(rows, how))
+
+
+def _scored(
+    labels: Labels, truth: tuple[Labels, tuple[float, ...]] | None, how: Scoring
+) -> tuple[ClassScore, ...] | None:
+    if truth is None:
+        return None
+    mask, spacing = truth
+    ignored = mask < 0
+    if ignored.any():
+        labels, mask = (np.where(ignored, 0, each) for each in (labels, mask))
+    return score_case(labels, mask, how.task.scored, spacing, how.metrics)
+
+
+def _table(rows: Sequence[tuple[ClassScore, ...] | None], how: Scoring) -> MaskScores:
+    """Return the rows of all cases as arrays."""
+    classes = tuple(how.task.scored)
+    values = {m.name: np.full((len(rows), len(classes)), np.nan) for m in how.metrics}
+    truth = np.full((len(rows), len(classes)), -1, dtype=np.int64)
+    predicted = np.zeros_like(truth)
+    for i, row in enumerate(rows):
+        for k, score in enumerate(row or ()):
+            truth[i, k], predicted[i, k] = score.truth_voxels, score.predicted_voxels
+            for name, value in score.values.items():
+                values[name][i, k] = value
+    return MaskScores(classes=classes, values=values, predicted=predicted, truth=truth)

@@ -1,0 +1,87 @@
+"""Segment: a label for every element of an image, by one network or several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from allograft.core.errors import ConfigError, DataError
+from allograft.data.patches import Patches
+from allograft.infer.coverage import cover
+from allograft.infer.windows import Precision, Reader, blended
+from allograft.nets.network import Network
+
+__all__ = ["segment"]
+
+
+def segment(
+    nets: Sequence[Network],
+    image: Tensor | Sequence[Tensor],
+    *,
+    head: str,
+    patches: Patches,
+    precision: Precision = "32-true",
+) -> npt.NDArray[np.uint8] | npt.NDArray[np.int16]:
+    """Return the class of the largest mean probability for every element.
+
+    Logits and probabilities live for one tile at a time, so memory does not grow with the number of
+    classes.
+
+    Args:
+        nets: at least one; with the same classes.
+        image: (C, *S) float32, normalised; or one for each network, where their normalisation differs.
+        head: which head's classes.
+        patches: how windows cover the image.
+        precision: of the networks' arithmetic.
+
+    Returns:
+        (*S) class indices, uint8 for up to 256 classes and int16 above.
+
+    Raises:
+        ConfigError: no networks, no such head, or networks of different numbers of classes.
+        DataError: the image does not suit the networks, or there are not as many images as networks.
+        NumericsError: an output is not finite.
+    """
+    if not nets:
+        msg = "segment() needs at least one network."
+        raise ConfigError(msg)
+    readers = [Reader(net, head, patches, precision) for net in nets]
+    outputs = {reader.outputs for reader in readers}
+    if len(outputs) > 1 or min(outputs) < 2:
+        msg = f'head "{head}": expected the same number of classes, 2 or more, in all networks, got {sorted(outputs)}.'
+        raise ConfigError(msg)
+    images = _one_each(image, len(readers))
+    size = tuple(images[0].shape[1:])
+    together = cover(size, patches, channels=sum(reader.channels + 1 for reader in readers))
+    found = [blended(reader, own, together) for reader, own in zip(readers, images, strict=True)]
+    labels: npt.NDArray[Any] = np.empty(size, np.uint8 if max(outputs) <= 256 else np.int16)
+    for members in zip(*found, strict=True):
+        box = members[0][0]
+        assert all(other == box for other, _ in members), "one coverage gives one order of tiles"
+        labels[box] = _largest([logits for _, logits in members]).to("cpu").numpy().astype(labels.dtype)
+    return labels
+
+
+def _one_each(image: Tensor | Sequence[Tensor], networks: int) -> list[Tensor]:
+    """Return the image of each network."""
+    if isinstance(image, Tensor):
+        return [image] * networks
+    if len(image) != networks or len({tuple(each.shape[1:]) for each in image}) != 1:
+        shapes = ", ".join(str(tuple(each.shape)) for each in image)
+        msg = f"{networks} networks: expected one image, or {networks} of one size, got {len(image)} ({shapes})."
+        raise DataError(msg)
+    return list(image)
+
+
+def _largest(logits: list[Tensor]) -> Tensor:
+    """Return the arg-max (*t) of the mean probabilities of logits (O, *t)."""
+    total = logits[0]
+    if len(logits) > 1:
+        total = total.softmax(0)
+        for one in logits[1:]:
+            total += one.softmax(0)
+    return total.max(0).indices  # five times as fast as argmax over the slowest axis

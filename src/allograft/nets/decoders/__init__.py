@@ -1,0 +1,1 @@
+"""Decoders: levels to features of every element of the image."""

@@ -1,0 +1,81 @@
+"""Admission: what data must pass before a study starts: the audit, a metric that fits, one task for seen and unseen."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from allograft.core.atomic import write_text
+from allograft.core.errors import ConfigError, DataError, did_you_mean
+from allograft.data.audit import Audit, audit
+from allograft.data.cohort import Cohort
+from allograft.metrics import METRICS
+from allograft.metrics.metric import Metric
+from allograft.study.data_spec import fingerprint
+from allograft.study.grid import Study
+
+__all__ = ["audited", "primary_metric", "require_same_task"]
+
+
+def primary_metric(study: Study, cohorts: Mapping[str, Cohort]) -> Metric:
+    """Return the primary metric, checked against every task."""
+    names = {study.primary_metric or cohort.task.primary_metric for cohort in cohorts.values()}
+    if len(names) > 1:
+        msg = f"the data sets have different primary metrics ({', '.join(sorted(names))}). Set primary_metric."
+        raise ConfigError(msg)
+    name = names.pop()
+    if name not in METRICS:
+        msg = f'primary_metric: no metric "{name}". {did_you_mean(name, METRICS)}'
+        raise ConfigError(msg)
+    for cohort in cohorts.values():
+        if cohort.task.kind not in METRICS[name].kinds:
+            fits = ", ".join(sorted(METRICS[name].kinds))
+            msg = f'primary_metric: "{name}" fits {fits} tasks; {cohort.name} is {cohort.task.kind}.'
+            raise ConfigError(msg)
+    return METRICS[name]
+
+
+def require_same_task(study: Study, cohorts: Mapping[str, Cohort]) -> None:
+    """Refuse unseen data whose task is not that of every studied data set.
+
+    Raises:
+        ConfigError: names both.
+    """
+    for spec in study.unseen:
+        for target in study.datasets:
+            here, there = cohorts[spec.name].task, cohorts[target.name].task
+            if (here.kind, here.classes) != (there.kind, there.classes):
+                msg = (
+                    f'unseen "{spec.name}": its task is {here.kind} of {list(here.classes)}, that of "{target.name}" '
+                    f"{there.kind} of {list(there.classes)}. Name the same classes in the same order."
+                )
+                raise ConfigError(msg)
+
+
+def audited(name: str, cohort: Cohort, folder: Path, salt: str, progress: Callable[[int, int], None]) -> list[str]:
+    """Look at every image once per folder; refuse data with errors, return warnings without ids.
+
+    Args:
+        name: of the data set.
+        cohort: the cases.
+        folder: of the study.
+        salt: of pseudonyms.
+        progress: called while images are read.
+
+    Raises:
+        DataError: what would make the study wrong, with the cases.
+    """
+    path = folder / "private" / f"audit-{name}-{hashlib.sha256(fingerprint(cohort, '').encode()).hexdigest()[:16]}.json"
+    if path.exists():
+        found = Audit.model_validate_json(path.read_text(encoding="utf-8"))
+    else:
+        found = audit(cohort, progress=progress)
+        if found.ok:
+            write_text(path, found.model_dump_json())
+    if not found.ok:
+        shown = [f"{p.text} ({', '.join(p.cases[:3])})" if p.cases else p.text for p in found.errors[:8]]
+        listed = "\n  ".join([*shown, *(d for p in found.errors[:3] for d in p.details[:3])])
+        msg = f"data set {name}: {len(found.errors)} problems would make a study wrong.\n  {listed}"
+        raise DataError(msg)
+    return [f"{name}: {problem.text}" for problem in found.hidden(salt).problems]

@@ -1,0 +1,137 @@
+"""Pool: one data set as networks read it: its cases, prepared images, input contract and windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+
+from allograft.core.task import Task
+from allograft.data.case import Batch, Case
+from allograft.data.cohort import Cohort
+from allograft.data.normalise import Normaliser
+from allograft.data.patches import Patches
+from allograft.data.predictions import Predictions
+from allograft.data.store import Store
+from allograft.data.streams import Roster, StoreStreams, StreamSource
+from allograft.data.transforms.augment import Augment
+from allograft.infer.forward import predict
+from allograft.infer.score_masks import Labels, Scoring, score_masks
+from allograft.metrics.mask_mean import MaskMean
+from allograft.metrics.metric import Metric
+from allograft.metrics.segmentation import MASK_METRICS
+from allograft.nets.network import Network
+from allograft.train.device import Device
+from allograft.train.features import FeatureCache
+
+__all__ = ["Pool"]
+
+CHUNK = 256
+"""Cases in a forward pass without gradients."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """A data set of a study, the one that is studied or one that helps it.
+
+    Args:
+        whole: all cases.
+        store: their prepared images.
+        normalise: from stored values to the input contract of the weights.
+        metric: what validation on it is judged by.
+        patches: windows of a segmentation, None for other tasks.
+    """
+
+    whole: Cohort
+    store: Store
+    normalise: Normaliser
+    metric: Metric
+    patches: Patches | None = None
+
+    @property
+    def task(self) -> Task:
+        """What is predicted of its cases."""
+        return self.whole.task
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, *S) of what enters the network: a window of a segmentation, else a whole image."""
+        return self.store.shape if self.patches is None else (self.store.channels, *self.patches.size)
+
+    def stream(self, roster: Roster, augment: Augment, views: int) -> StreamSource:
+        """Return a stream of images with the cases and targets of `roster`."""
+        own = {field.name: getattr(roster, field.name) for field in fields(Roster)}
+        return StreamSource(
+            **own,
+            store=self.store,
+            augment=augment,
+            views=views,
+            normalise=self.normalise,
+            patches=self.patches,
+        )
+
+    def predict(self, net: Network, cohort: Cohort, device: Device, cache: FeatureCache | None = None) -> Predictions:
+        """Predict every case once, without augmentation; masks on the prepared grid, by the primary metric."""
+        with device.session():
+            if self.patches is not None:
+                assert isinstance(self.metric, MaskMean), "checked when the study was prepared"
+                return score_masks([net], cohort, self._scoring(device, own=False, metrics=[self.metric.metric]))
+            groups = {case.id: case.group for case in cohort}
+            batches = self.batches(cohort) if cache is None else map(cache.fill, self.batches(cohort, images=False))
+            return predict(net, batches, self.task, groups=groups, precision=device.precision)
+
+    def judge(
+        self,
+        net: Network,
+        cohort: Cohort,
+        device: Device,
+        keep: Callable[[Case, Labels], None] = lambda case, labels: None,
+    ) -> Predictions:
+        """Predict as a user gets it: masks on the grid of each case's own mask, by every metric.
+
+        Args:
+            net: the network.
+            cohort: the cases.
+            device: of the arithmetic.
+            keep: given each case and its label map; never called for other tasks.
+        """
+        if self.patches is None:
+            return self.predict(net, cohort, device)
+        with device.session():
+            every = [metric() for metric in MASK_METRICS.values()]
+            return score_masks([net], cohort, self._scoring(device, own=True, metrics=every), keep=keep)
+
+    def batches(self, cohort: Cohort, *, images: bool = True) -> Iterator[Batch]:
+        """Yield the cases in order, normalised, with their targets; of a segmentation a window of each."""
+        if self.patches is not None:
+            yield from self._windows(cohort)
+            return
+        roster = Roster(cohort=cohort, batch=CHUNK, tasks=(self.task,))
+        for begin in range(0, len(cohort), CHUNK):
+            cases = cohort.cases[begin : begin + CHUNK]
+            ids = tuple(case.id for case in cases)
+            targets, present = roster.numbers(cases)
+            image = self.normalise(torch.from_numpy(self.store.rows(ids))) if images else torch.empty(len(ids), 0)
+            yield Batch(image=image, targets=targets, present=present, ids=ids)
+
+    def _windows(self, cohort: Cohort) -> Iterator[Batch]:
+        """Yield a few windows at a fixed seed: what layers are compared on."""
+        assert self.patches is not None
+        roster = Roster(cohort=cohort, batch=min(len(cohort), self.patches.batch), labelled=False)
+        streams = StoreStreams({"look": self.stream(roster, Augment(), 0)}, seed=0)
+        for step in range(-(-len(cohort) // roster.batch)):
+            yield streams.at(step)["look"]
+
+    def _scoring(self, device: Device, *, own: bool, metrics: Sequence[Any]) -> Scoring:
+        assert self.patches is not None
+        return Scoring(
+            store=self.store,
+            normalise=self.normalise,
+            task=self.task,
+            patches=self.patches,
+            metrics=tuple(metrics),
+            grid="own" if own else "stored",
+            precision=device.precision,
+        )
