@@ -25,8 +25,8 @@ FILE_LINES, FUNCTION_LINES, METHOD_FILE_LINES = 300, 40, 170
 FORBIDDEN = {"utils", "util", "helpers", "helper", "common", "misc", "base"}
 HOMES = {
     "ray": ("study/executors/ray",),
-    "pydicom": ("data/io/dicom", "infer/write_seg"),
-    "highdicom": ("infer/write_seg",),
+    "pydicom": ("data/io/dicom", "infer/write_seg", "infer/write_sr"),
+    "highdicom": ("infer/write_seg", "infer/write_sr"),
     "SimpleITK": ("data/io/sitk",),
     "nibabel": ("data/io/nifti",),
     "timm": ("nets/encoders/timm_encoder",),

@@ -70,7 +70,9 @@ def _table(t: Table) -> dict[str, Any]:
         "sentence",
     }
     pairs = [p.model_dump(mode="json", include=fields) for p in t.pairs]
-    return {"dataset": t.dataset, "label_fraction": t.label_fraction, "recipes": recipes, "pairs": pairs}
+    unseen = [u.model_dump(mode="json") for u in t.unseen]
+    found = {"dataset": t.dataset, "label_fraction": t.label_fraction, "recipes": recipes, "pairs": pairs}
+    return {**found, "unseen": unseen} if unseen else found
 
 
 def _ci(low: float | None, high: float | None) -> list[float] | None:
@@ -95,8 +97,22 @@ def show(summary: Summary) -> None:
         table(
             "pairs (positive: the first is better)", ("pair", "difference", "95% interval", "Holm p", "verdict"), pairs
         )
+        _show_unseen(t, summary)
     if summary.failures:
         out.print(f"{len(summary.failures)} runs failed; first: {summary.failures[0].message}", markup=False)
+
+
+def _show_unseen(t: Table, summary: Summary) -> None:
+    """Write what recipes lose on data that nothing of the study has seen."""
+    seen = {r.name: r.estimate.mean for r in t.recipes}
+    for u in t.unseen:
+        rows = []
+        for name, e in u.estimates.items():
+            here = seen[name]
+            change = None if e.mean is None or here is None else e.mean - here
+            rows.append((name, _number(here), _number(e.mean), _span(e.low, e.high), _number(change)))
+        title = f"unseen {u.dataset}: {summary.metric_title} over {u.n_units} {u.unit}s"
+        table(title, ("recipe", "studied", "unseen", "95% interval", "change"), rows)
 
 
 def _number(value: float | None) -> str:

@@ -216,8 +216,8 @@ class BrainTissue:
             name = f"{template}-{block.name}"
             affine = box.affine([part.start for part in block.place])
             files = folder / f"{name}.nii.gz", folder / f"{name}-tissue.nii.gz"
-            for path, volume in zip(files, (image, labels), strict=True):
-                save_nifti(path, volume[block.place].transpose(2, 1, 0), affine)
+            save_nifti(files[0], image[block.place].transpose(2, 1, 0), affine)
+            save_nifti(files[1], labels[block.place].transpose(2, 1, 0), affine)
             counts = counts_of(labels[block.place], len(self.task.classes))
             items.append(
                 Item(
@@ -235,7 +235,8 @@ class BrainTissue:
 
 def tissue(grey: Volume, white: Volume) -> npt.NDArray[np.uint8]:
     """Return the class of each voxel: the largest of rest, grey and white matter, the first on a tie."""
-    return np.argmax(np.stack([1 - grey - white, grey, white]), axis=0).astype(np.uint8)
+    largest: npt.NDArray[np.uint8] = np.argmax(np.stack([1 - grey - white, grey, white]), axis=0).astype(np.uint8)
+    return largest
 
 
 def _maps(template: Template, files: Mapping[str, Path], box: Box) -> tuple[Volume, Volume, Volume]:
@@ -244,7 +245,7 @@ def _maps(template: Template, files: Mapping[str, Path], box: Box) -> tuple[Volu
     image = onto(t1.array[0], t1.geometry, box)
     if template == "mni152":
         grey, white = (read_nifti(files[name], dims=3) for name in ("grey", "white"))
-        pair = [onto(each.array[0], each.geometry, box) / 255 for each in (grey, white)]
+        pair = [onto(each.array[0], each.geometry, box) / np.float32(255) for each in (grey, white)]
     elif template == "deepmriprep":
         maps = read_nifti(files["maps"], dims=3)
         pair = [onto(maps.array[channel], maps.geometry, box) for channel in (0, 1)]

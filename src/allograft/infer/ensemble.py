@@ -163,8 +163,7 @@ class Predictor:
             raise DataError(msg)
         nets = [member.net for member in self.members]
         raw = torch.from_numpy(np.ascontiguousarray(image))[None].to(next(nets[0].parameters()).device)
-        maps = {member.bundle.normalise: None for member in self.members}
-        made = {normalise: normalise(raw)[0] for normalise in maps}
+        made = {own: own(raw)[0] for own in {member.bundle.normalise for member in self.members}}
         images = [made[member.bundle.normalise] for member in self.members]
         return segment(nets, images, head=task.head, patches=patches, precision=self.members[0].precision)
 

@@ -25,9 +25,11 @@ from allograft.metrics.segmentation.metric import MaskMetric
 from allograft.metrics.segmentation.score import ClassScore, score_case
 from allograft.nets.network import Network
 
-__all__ = ["Scoring", "score_masks"]
+__all__ = ["Keep", "Labels", "Scoring", "score_masks"]
 
 Labels = npt.NDArray[Any]
+Keep = Callable[[Case, Labels, Labels | None], None]
+"""Given each case, its predicted and its true classes on the chosen grid; None where it has no mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,7 @@ def score_masks(
     cohort: Cohort,
     how: Scoring,
     *,
-    keep: Callable[[Case, Labels], None] = lambda case, labels: None,
+    keep: Keep = lambda case, labels, truth: None,
 ) -> Predictions:
     """Segment every case once and score it; elements whose truth is below 0 take no part.
 
@@ -86,7 +88,7 @@ def score_masks(
         nets: one network, or several whose probabilities are averaged.
         cohort: the cases.
         how: grid, windows and metrics.
-        keep: given each case and its labels on the chosen grid.
+        keep: given each case with its predicted and true classes on the chosen grid.
 
     Raises:
         DataError: there is no case.
@@ -96,9 +98,9 @@ def score_masks(
         raise DataError(msg)
     rows = []
     for case in cohort:
-        labels = how.labels(nets, case)
-        keep(case, labels)
-        rows.append(_scored(labels, how.truth(case), how))
+        labels, truth = how.labels(nets, case), how.truth(case)
+        keep(case, labels, None if truth is None else truth[0])
+        rows.append(_scored(labels, truth, how))
     return Predictions.of_masks(how.task, cohort.ids, tuple(case.group for case in cohort), _table(rows, how))
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import NamedTuple
 
-__all__ = ["OWN_SCHEME", "SegmentCode", "code_of"]
+__all__ = ["OWN_SCHEME", "SegmentCode", "code_of", "own_code"]
 
 OWN_SCHEME = "99ALLOGRAFT"
 """Designator of codes that no public scheme gave; "99" marks private schemes."""
@@ -70,3 +71,15 @@ def code_of(name: str) -> SegmentCode:
     plain = " ".join(word for word in words if not side or word != side.lower())
     known = _KNOWN.get(plain) or _KNOWN.get(plain.removesuffix("s"))
     return SegmentCode(*known, side) if known else SegmentCode(_TISSUE, "")
+
+
+def own_code(name: str) -> str:
+    """Return a code value of at most 16 characters for a name; different names have different ones.
+
+    >>> own_code("zone 7"), own_code("adenocarcinoma in situ"), own_code("adenocarcinoma invasive")
+    ('ZONE_7', 'ADENOCARCIN_9C56', 'ADENOCARCIN_3730')
+    """
+    slug = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").upper()
+    if slug and len(slug) <= 16:
+        return slug
+    return f"{slug[:11] or 'CLASS'}_{hashlib.sha256(name.encode()).hexdigest()[:4].upper()}"

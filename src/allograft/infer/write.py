@@ -10,27 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from allograft.core.atomic import write_text
-from allograft.core.errors import ConfigError
 from allograft.core.private import pseudonym
 from allograft.core.task import Task
+from allograft.infer.outputs import ABOUT, TABLE
 from allograft.infer.predict import Predicted
 
-__all__ = ["prediction_rows", "require_free", "write_predictions"]
+__all__ = ["HIDDEN", "prediction_rows", "write_about", "write_predictions"]
 
-TABLE, ABOUT = "predictions.csv", "about.json"
 HIDDEN = "this image could not be used; run again without --hide-ids to see why"
-
-
-def require_free(folder: Path, *, force: bool) -> None:
-    """Refuse to write over existing predictions; called before the first image is read.
-
-    Raises:
-        ConfigError: the table is there and `force` is not set.
-    """
-    path = folder / TABLE
-    if path.exists() and not force:
-        msg = f"{path}: exists already and is not overwritten. Choose another --out, or say --force."
-        raise ConfigError(msg)
 
 
 def prediction_rows(
@@ -62,13 +49,17 @@ def prediction_rows(
     return rows
 
 
-def write_predictions(folder: Path, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> Path:
-    """Write `predictions.csv` and `about.json`, each whole or not at all; return the table's path."""
+def write_about(folder: Path, about: Mapping[str, Any]) -> None:
+    """Write `about.json`; before the first label map, so that what was written can be told apart later."""
+    write_text(folder / ABOUT, json.dumps(dict(about), indent=1) + "\n")
+
+
+def write_predictions(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write `predictions.csv`, whole or not at all; return its path."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(folder / ABOUT, json.dumps(dict(about), indent=1) + "\n")
     write_text(folder / TABLE, text.getvalue())
     return folder / TABLE
 

@@ -25,10 +25,10 @@ from allograft.core.config import Config
 from allograft.core.errors import DataError
 from allograft.data.io.dicom_series import Placed, placed_slices, read_dataset
 from allograft.data.io.image import Image
-from allograft.infer.segment_codes import OWN_SCHEME, code_of
+from allograft.infer.segment_codes import OWN_SCHEME, code_of, own_code
 from allograft.infer.write_nifti import on_stored_grid
 
-__all__ = ["Algorithm", "write_seg"]
+__all__ = ["Algorithm", "plain_message", "require_grid", "series_number", "write_seg"]
 
 
 class Algorithm(Config):
@@ -92,7 +92,7 @@ def write_seg(
             _correct_step(file, placed)
         except (AttributeError, ValueError, TypeError, KeyError) as error:
             msg = (
-                f"{source}: its headers do not allow a DICOM segmentation ({type(error).__name__}: {_plain(error)}). "
+                f"{source}: its headers do not allow a DICOM segmentation ({type(error).__name__}: {plain_message(error)}). "
                 "Write NIfTI instead, or export the series again with its full headers."
             )
             raise DataError(msg) from error
@@ -100,6 +100,21 @@ def write_seg(
         file.save_as(buffer, enforce_file_format=True)
     write_bytes(path, buffer.getvalue())
     return path
+
+
+def require_grid(source: Path) -> None:
+    """Refuse a source that no segmentation can lie on; only headers are read.
+
+    Raises:
+        DataError: its slices say no position, or lie on no regular grid.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom quotes offending values, which may identify a patient
+        try:
+            placed_slices(source)
+        except (AttributeError, ValueError, TypeError, KeyError) as error:
+            msg = f"{source}: its header holds a value of the wrong kind ({type(error).__name__}). Export it again."
+            raise DataError(msg) from None
 
 
 def _fitting(path: Path, stored: npt.NDArray[Any], source: Path, classes: int) -> tuple[npt.NDArray[Any], Placed]:
@@ -136,7 +151,7 @@ def _segmentation(
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_description(number, name, made_by) for number, name in enumerate(classes[1:], start=1)],
         series_instance_uid=generate_uid(prefix=None),
-        series_number=_series_number(datasets[0]),
+        series_number=series_number(datasets[0]),
         sop_instance_uid=generate_uid(prefix=None),
         instance_number=1,
         manufacturer="allograft developers",
@@ -161,8 +176,7 @@ def _correct_step(file: Any, placed: Placed) -> None:
 
 def _description(number: int, name: str, made_by: Any) -> Any:
     found = code_of(name)
-    slug = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").upper()[:16] or f"CLASS_{number}"
-    own = hd.sr.CodedConcept(slug, OWN_SCHEME, name[:64] or slug)
+    own = hd.sr.CodedConcept(own_code(name), OWN_SCHEME, name[:64] or own_code(name))
     description = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=name[:64],
@@ -191,12 +205,12 @@ def _in_file_order(stored: npt.NDArray[Any], placed: Placed) -> npt.NDArray[Any]
     return out
 
 
-def _series_number(source: Any) -> int:
+def series_number(source: Any) -> int:
     """Return a number that sorts behind the source's."""
     return min(int(source.get("SeriesNumber") or 0) + 1000, 2**31 - 1)
 
 
-def _plain(error: Exception) -> str:
+def plain_message(error: Exception) -> str:
     """Return the message where it names an attribute, not where it may quote a patient's values."""
     text = str(error).splitlines()[0] if str(error) else ""
     return text if isinstance(error, AttributeError) else re.sub(r"'[^']*'|\"[^\"]*\"", "...", text)

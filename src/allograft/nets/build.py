@@ -12,9 +12,11 @@ from torch import nn
 from allograft.core.errors import ConfigError
 from allograft.core.seeds import seed_for
 from allograft.core.task import Task
+from allograft.nets.encoders.cut import cut
 from allograft.nets.heads.linear import LinearHead
+from allograft.nets.heads.slices import PooledSlices
 from allograft.nets.heads.voxel import PointwiseHead
-from allograft.nets.network import Decoder, Encoder, Head, Network
+from allograft.nets.network import Decoder, Encoder, Head, Network, axis_strides
 from allograft.nets.spec import NetSpec
 
 __all__ = ["DecoderFactory", "EncoderFactory", "Parts", "build_network"]
@@ -73,6 +75,8 @@ def build_network(
     channels = in_channels if spec.in_channels is None else spec.in_channels
     with _drawn_from("init", "encoder", spec.encoder, seed, device=made_on):
         encoder = parts.encoder(dims=spec.dims, in_channels=channels, width=spec.width, drop_path=spec.drop_path)
+    if spec.until:
+        encoder = cut(encoder, spec.until, who=f'encoder "{spec.encoder}"')
     shape = cast("Encoder", encoder)
     decoder = None
     if parts.decoder is not None:
@@ -81,18 +85,28 @@ def build_network(
     heads: dict[str, Head] = {}
     for name, task in tasks.items():
         with _drawn_from("init", "head", name, seed, device=made_on):
-            heads[name] = _head(task, shape, decoder, dropout=spec.dropout)
+            heads[name] = _head(task, shape, decoder, spec)
     net = Network(encoder, heads, decoder)
     net.tasks = dict(tasks)
     return net.to(device)
 
 
-def _head(task: Task, encoder: Encoder, decoder: nn.Module | None, *, dropout: float) -> Head:
+def _head(task: Task, encoder: Encoder, decoder: nn.Module | None, spec: NetSpec) -> Head:
     """Return the head that the kind of task needs."""
     if task.kind == "segmentation":
         assert decoder is not None, "checked before"
-        return PointwiseHead(encoder.dims, cast("Decoder", decoder).channels, task.outputs, dropout=dropout)
-    return LinearHead(encoder.channels[-1], task.outputs, dropout=dropout)
+        return PointwiseHead(encoder.dims, cast("Decoder", decoder).channels, task.outputs, dropout=spec.dropout)
+    if spec.pool == "mean":
+        return LinearHead(encoder.channels[-1], task.outputs, dropout=spec.dropout)
+    depth = axis_strides(encoder)[-1][0]
+    if encoder.dims != 3 or depth != 1:
+        has = "images have none" if encoder.dims != 3 else f'"{spec.encoder}" divides the depth by {depth or "all of it"}'
+        msg = (
+            f'net.pool: "{spec.pool}" pools single slices of volumes; {has}. Use an encoder that keeps slices apart '
+            'in 3-D, like "resnet18_slice" or "timm-slice:NAME", or pool: mean.'
+        )
+        raise ConfigError(msg)
+    return PooledSlices(encoder.channels[-1], task.outputs, pool=spec.pool, kind=task.kind, dropout=spec.dropout)
 
 
 @contextmanager
@@ -114,6 +128,9 @@ def _check(spec: NetSpec, tasks: Mapping[str, Task], parts: Parts) -> None:
         raise ConfigError(msg)
     if spec.decoder and not dense:
         msg = f'net.decoder: "{spec.decoder}" does nothing where no task is a segmentation. Leave it empty.'
+        raise ConfigError(msg)
+    if spec.pool != "mean" and len(dense) == len(tasks):
+        msg = f'net.pool: "{spec.pool}" does nothing in a segmentation, every element is judged. Leave it out.'
         raise ConfigError(msg)
     taken = nn.ModuleDict()
     for name in tasks:

@@ -17,6 +17,7 @@ __all__ = [
     "Head",
     "Network",
     "Output",
+    "SliceHead",
     "Stage",
     "VoxelHead",
     "axis_strides",
@@ -104,6 +105,14 @@ class VoxelHead(Head):
         raise NotImplementedError
 
 
+class SliceHead(Head):
+    """A head that judges a volume by the features of its slices; there is no decoder."""
+
+    def over_slices(self, slices: Tensor) -> Tensor:
+        """Return logits (B, O) for the features of D slices (B, F, D)."""
+        raise NotImplementedError
+
+
 class Network(nn.Module):
     """An encoder, an optional decoder and named heads.
 
@@ -151,8 +160,17 @@ class Network(nn.Module):
         """Return decoder and head outputs for levels; the last level is pooled over space."""
         pooled = levels[-1].flatten(2).mean(2)
         decoded = None if self.decoder is None else self.decoder(levels)
-        logits = {name: head(pooled, decoded) for name, head in self.heads.items()}
+        slices = _slices(levels[-1]) if self.by_slice else pooled
+        logits = {
+            name: head.over_slices(slices) if isinstance(head, SliceHead) else head(pooled, decoded)
+            for name, head in self.heads.items()
+        }
         return Output(levels, pooled, logits)
+
+    @property
+    def by_slice(self) -> bool:
+        """Whether a head looks at single slices of a volume."""
+        return any(isinstance(head, SliceHead) for head in self.heads.values())
 
     def forward(self, x: Tensor | tuple[Tensor, ...]) -> Output:
         """Return decode(encode(x)); levels made before (feature cache) are only decoded."""
@@ -163,6 +181,8 @@ class Network(nn.Module):
         if self.decoder is not None:
             return levels
         last = levels[-1]
+        if self.by_slice:
+            return (_slices(last)[..., None, None],)
         return (last.flatten(2).mean(2).reshape(*last.shape[:2], *[1] * (last.ndim - 2)),)
 
     def stages(self) -> tuple[Stage, ...]:
@@ -172,6 +192,11 @@ class Network(nn.Module):
             own += _decoder_stages(self.decoder)
         own += [Stage(f"head.{name}", (f"heads.{name}",)) for name in self.heads]
         return tuple(own)
+
+
+def _slices(level: Tensor) -> Tensor:
+    """Return the mean features of each slice, (B, F, D, h, w) to (B, F, D)."""
+    return level.flatten(3).mean(3)
 
 
 def _decoder_stages(decoder: nn.Module) -> tuple[Stage, ...]:

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ from allograft.study.label_maps import LABELS, write_labels
 from allograft.study.outcome import Done, Failed, RunKey, Waiting
 from allograft.study.pool import Pool
 from allograft.study.prepared import Prepared, load_prepared
+from allograft.study.slices import SLICES, cut_slice, write_slice
 from allograft.study.sources import open_source
 from allograft.study.store import RunStore
 from allograft.weights.source import SourceWeights
@@ -141,11 +143,14 @@ def _run(key: RunKey, store: RunStore, prepared: Prepared) -> Done:
 
 
 def _tested(lab: RunLab, net: Network, cohort: Cohort, prepared: Prepared) -> Predictions:
-    """Predict the test cases once; label maps are laid into the run's work folder under pseudonyms."""
+    """Predict the test cases once; label maps and a slice of each go into the run's work folder under pseudonyms."""
     names, begun = prepared.pseudonyms(lab.key.dataset), time.monotonic()
+    store = lab.arm.pool.store
 
-    def keep(case: Case, labels: Labels) -> None:
+    def keep(case: Case, labels: Labels, truth: Labels | None) -> None:
         write_labels(lab.where / LABELS / f"{names[case.id]}.npz", labels)
+        shown = cut_slice(labels, truth, store.placement(case.id), partial(store.image, case.id))
+        write_slice(lab.where / SLICES / f"{names[case.id]}.npz", shown)
 
     found = lab.arm.pool.judge(net, cohort, lab.arm.device, keep)
     lab.seconds["predict"] = time.monotonic() - begun
@@ -177,8 +182,9 @@ def _finish(aside: Path, lab: RunLab, net: Network, found: Mapping[str, Predicti
     names = prepared.pseudonyms(lab.key.dataset)
     to_frame(found["val"], names).to_parquet(aside / "predictions-val.parquet", index=False)
     scores = _keep(aside, "test", found["test"], names)
-    if (kept := lab.where / LABELS).exists():
-        shutil.copytree(kept, aside / LABELS)
+    for part in (LABELS, SLICES):
+        if (kept := lab.where / part).exists():
+            shutil.copytree(kept, aside / part)
     begun = time.monotonic()
     if lab.key.fold == 0:
         _inspect(aside, lab, net)

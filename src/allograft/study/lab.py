@@ -115,7 +115,7 @@ class RunLab:
         expects = parent.expects.for_channels(channels) if parent else arm.pool.normalise.contract(channels, dims)
         seen = (self.key.dataset, *self.arm.others)
         made = SourceWeights.of(net, name, expects, arm.recipe.net.encoder, seen=seen, parent=parent)
-        made.card = made.card.model_copy(update={"width": arm.recipe.net.width})
+        made.card = made.card.model_copy(update={"width": self.net.width, "until": self.net.until})
         return made
 
     def train(

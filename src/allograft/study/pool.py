@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 
 from allograft.core.task import Task
-from allograft.data.case import Batch, Case
+from allograft.data.case import Batch
 from allograft.data.cohort import Cohort
 from allograft.data.normalise import Normaliser
 from allograft.data.patches import Patches
@@ -18,7 +18,7 @@ from allograft.data.store import Store
 from allograft.data.streams import Roster, StoreStreams, StreamSource
 from allograft.data.transforms.augment import Augment
 from allograft.infer.forward import predict
-from allograft.infer.score_masks import Labels, Scoring, score_masks
+from allograft.infer.score_masks import Keep, Scoring, score_masks
 from allograft.metrics.mask_mean import MaskMean
 from allograft.metrics.metric import Metric
 from allograft.metrics.segmentation import MASK_METRICS
@@ -87,7 +87,7 @@ class Pool:
         net: Network,
         cohort: Cohort,
         device: Device,
-        keep: Callable[[Case, Labels], None] = lambda case, labels: None,
+        keep: Keep = lambda case, labels, truth: None,
     ) -> Predictions:
         """Predict as a user gets it: masks on the grid of each case's own mask, by every metric.
 
@@ -95,7 +95,7 @@ class Pool:
             net: the network.
             cohort: the cases.
             device: of the arithmetic.
-            keep: given each case and its label map; never called for other tasks.
+            keep: given each case, its label map and its true mask; never called for other tasks.
         """
         if self.patches is None:
             return self.predict(net, cohort, device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from allograft import catalog
+from allograft.nets.encoders.cut import cut
 from allograft.nets.network import Network
 from allograft.weights.plan import TransferPlan
 from allograft.weights.probe import probe
@@ -31,7 +32,8 @@ def prove(plan: TransferPlan, net: Network, source: SourceWeights) -> None:
 
     def reference() -> nn.Module:
         build = catalog.encoder_factory(card.encoder)
-        return build(dims=card.dims, in_channels=card.expects.channels, width=card.width, drop_path=0.0)
+        whole = build(dims=card.dims, in_channels=card.expects.channels, width=card.width, drop_path=0.0)
+        return cut(whole, card.until) if card.until else whole
 
     probe(plan, net, source, reference)
     _PROVEN.add(mark)

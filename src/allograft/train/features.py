@@ -56,7 +56,8 @@ def feature_key(net: Network, *data: str) -> str:
         net: the network after `apply`.
         data: hash of the decoded data, of the normalisation, of the view: all that decides the input.
     """
-    text = json.dumps([encoder_hash(net), net.decoder is None, *data])
+    kept = ["slices"] if net.by_slice else []
+    text = json.dumps([encoder_hash(net), net.decoder is None, *kept, *data])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

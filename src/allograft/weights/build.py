@@ -17,7 +17,7 @@ from allograft.weights.rules import Action, Rule, Where
 from allograft.weights.source import SourceWeights
 from allograft.weights.suggest import closest, drop_line, mend
 
-__all__ = ["LEAST", "OWN", "PROBLEM", "build_plan"]
+__all__ = ["CUT", "LEAST", "OWN", "PROBLEM", "build_plan"]
 
 LEAST = 0.95
 """Smallest share of the encoder's numbers, among those that rules ask of the source, that must get a value."""
@@ -27,6 +27,9 @@ PROBLEM = "PROBLEM:"
 
 OWN = "not in the source; as the network makes it"
 """Reason of batch counters and tables that old files lack and that change nothing that is computed."""
+
+CUT = "net.until: cut off on purpose"
+"""Reason of source tensors that belong to stages which the network was built without."""
 
 _NEW_TASK = ("decoder.", "heads.")
 
@@ -64,7 +67,7 @@ def build_plan(
         msg = f'start "{start}": the last rule must match every tensor (an empty Where).'
         raise ValueError(msg)
     rows = [_row(slot, _rule_for(slot, rules), source) for slot in slots(net)]
-    unused = () if source is None else _unused(rows, source)
+    unused = () if source is None else _unused(rows, source, net)
     return TransferPlan(
         start=start,
         source=None if source is None else source.card.name,
@@ -127,16 +130,26 @@ def _trouble(slot: Slot, rule: Rule, kind: Literal["no source", "missing", "unfi
     return _Row(slot, rule, _entry(slot, Action.FRESH, f"{PROBLEM} {text}"), kind, text)
 
 
-def _unused(rows: Sequence[_Row], source: SourceWeights) -> tuple[Unused, ...]:
+def _unused(rows: Sequence[_Row], source: SourceWeights, net: Network) -> tuple[Unused, ...]:
     """Explain every source tensor that gives no value."""
     used = {row.entry.source for row in rows}
     fate = {row.slot.source: "does not fit" if row.trouble else f"rule: {row.entry.why}" for row in rows}
     rest = [
-        Unused(source=key, shape=shape, why=fate.get(key, "no such tensor in the network"))
+        Unused(source=key, shape=shape, why=CUT if _cut(key, net) else fate.get(key, "no such tensor in the network"))
         for key, shape in source.shapes.items()
         if key not in used
     ]
     return (*rest, *source.unmapped)
+
+
+def _cut(key: str, net: Network) -> bool:
+    """Tell whether a tensor lies in a part that was cut off the network's encoder."""
+    removed: tuple[str, ...] = getattr(net.encoder, "removed", ())
+    return any(key == part or key.startswith(part + ".") for part in removed)
+
+
+def _cut_keys(source: SourceWeights, net: Network) -> set[str]:
+    return {key for key in source.shapes if _cut(key, net)}
 
 
 def _problems(
@@ -224,7 +237,9 @@ def _unplaced(rows: Sequence[_Row], source: SourceWeights, net: Network) -> list
     rest = [
         key
         for key in source.shapes
-        if key not in known and not key.startswith(_NEW_TASK) and source.dtypes[key].is_floating_point
+        if key not in known | _cut_keys(source, net)
+        and not key.startswith(_NEW_TASK)
+        and source.dtypes[key].is_floating_point
     ]
     if not rest or not any(row.entry.action in TAKES for row in rows):
         return []
@@ -253,6 +268,8 @@ def _notes(net: Network, source: SourceWeights) -> tuple[str, ...]:
             f"input: mean and std of {spec.channels} channels are averaged for {channels}; a compromise, because they "
             "do not commute with replication"
         )
+    if gone := len(_cut_keys(source, net)):
+        notes.append(f"encoder: {gone} tensors of the source lie behind the cut (net.until) and are not used")
     name = net.encoder_name
     if name and name != card.encoder:
         notes.append(

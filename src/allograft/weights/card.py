@@ -37,6 +37,7 @@ class WeightSource(Config):
         encoder: catalog name of the encoder the weights belong to ("resnet18", "timm:NAME").
         dims: 2 or 3, spatial axes of the convolutions.
         width: what the encoder's channel counts are multiplied by, > 0.
+        until: last stage of the encoder where it was cut behind it, "" for the whole one.
         expects: the input contract.
         key_map: lines (pattern, template or null); mapped names are names inside the encoder, as in
             `encoder.state_dict()`; names beginning with "decoder." or "heads." belong to those parts.
@@ -58,6 +59,7 @@ class WeightSource(Config):
     encoder: str
     dims: Literal[2, 3] = 2
     width: float = Field(default=1.0, gt=0)
+    until: str = ""
     expects: InputSpec = InputSpec()
     key_map: tuple[tuple[str, str | None], ...] = ()
     kernel_axes: tuple[int, ...] = ()
