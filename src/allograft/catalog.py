@@ -37,9 +37,12 @@ from allograft.nets.encoders.genesis import Genesis
 from allograft.nets.encoders.resnet import ResNet
 from allograft.nets.encoders.scgm import SCGM
 from allograft.nets.spec import NetSpec
+from allograft.objectives.gan import GAN
+from allograft.objectives.localisation import Localisation
 from allograft.objectives.multi_head import MultiHead
 from allograft.objectives.supervised import Supervised
 from allograft.procedures.finetune import Finetune
+from allograft.procedures.gan_pretrain import GANPretrain
 from allograft.procedures.pretrain import Pretrain
 from allograft.starts.full import Full
 from allograft.starts.gabor import Gabor
@@ -108,9 +111,14 @@ DATASETS: dict[str, type[Dataset]] = {
     "skin_histology": SkinHistology,
 }
 
-OBJECTIVES: dict[str, type[Objective]] = {"supervised": Supervised, "multi_head": MultiHead}
+OBJECTIVES: dict[str, type[Objective]] = {
+    "supervised": Supervised,
+    "multi_head": MultiHead,
+    "localisation": Localisation,
+    "gan": GAN,
+}
 
-PROCEDURES: dict[str, type[Procedure]] = {"finetune": Finetune, "pretrain": Pretrain}
+PROCEDURES: dict[str, type[Procedure]] = {"finetune": Finetune, "pretrain": Pretrain, "gan_pretrain": GANPretrain}
 
 DEPTHS = (10, 18, 34, 50, 101, 152, 200)
 

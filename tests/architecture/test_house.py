@@ -38,6 +38,10 @@ HOMES = {
     "sklearn": ("metrics/", "data/split", "shallow/"),
     "typer": ("cli/",),
     "rich": ("cli/",),
+    "onnx": ("infer/export_onnx",),
+    "onnxscript": ("infer/export_onnx",),
+    "onnxruntime": ("infer/export_onnx",),
+    "openvino": ("infer/export_openvino",),
 }
 """Where a heavy dependency may be imported: beginnings of paths below src/allograft."""
 METHOD_FOLDERS = ("starts", "tunings", "objectives", "procedures")

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from allograft.contracts import HOUSE, Criterion, Loss, Method, StreamSpec
+from allograft.objectives.gan import GAN
+from allograft.objectives.localisation import Localisation
 from allograft.objectives.multi_head import MultiHead
 from allograft.objectives.supervised import Supervised
 from allograft.objectives.task_loss import task_loss
@@ -25,6 +27,16 @@ def test_supervised_keeps_the_contract_on_synthetic_batches(dims, kind):
 @pytest.mark.parametrize("kind", ["multiclass", "segmentation"])
 def test_multi_head_keeps_the_contract_on_synthetic_batches(dims, kind):
     check_objective(MultiHead(heads=("label",)), dims, task=tiny_task(kind))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_localisation_keeps_the_contract_on_synthetic_batches(dims):
+    check_objective(Localisation(), dims, task=tiny_task("segmentation"))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_gan_keeps_the_contract_on_synthetic_batches(dims):
+    check_objective(GAN(head="label", width=4, noise=4, levels=2), dims, task=tiny_task("binary"))
 
 
 class _Faulty(Method):

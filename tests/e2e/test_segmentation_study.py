@@ -157,6 +157,7 @@ def test_what_does_not_fit_a_segmentation_is_refused_by_name(tmp_path: Path, mon
         ({"select_by": "loss"}, "select_by"),
         ({"patches": {"size": [8, 8, 8]}}, "patches.size has 3 axes"),
         ({"primary_metric": "auroc"}, "auroc"),
+        ({"patches": {"size": [12, 12]}}, "cannot take images of 12x12"),
     ):
         file = study_file(tmp_path / "study.yaml", 2, cases, [{"name": "scratch"}], **field)
         result = run("study", file, "--out", tmp_path / f"out-{words[:5]}")

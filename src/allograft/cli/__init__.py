@@ -13,6 +13,7 @@ from allograft.cli.console import fail
 from allograft.cli.datasets import app as datasets
 from allograft.cli.demo import demo
 from allograft.cli.evaluate import evaluate
+from allograft.cli.export import export
 from allograft.cli.init import init
 from allograft.cli.methods import methods
 from allograft.cli.plan import plan
@@ -42,6 +43,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     compare,
     predict,
     evaluate,
+    export,
     methods,
 )
 for command in COMMANDS:

@@ -141,6 +141,7 @@ def _facts(found: Audit) -> list[tuple[str, Any]]:
         ("number types", _counted(found.types)),
         ("values", "" if found.intensity is None else f"{found.intensity[0]:g} to {found.intensity[1]:g}"),
         ("spacing, mm", ", ".join(f"{a:g} to {b:g}" for a, b in found.spacing_mm)),
+        ("axes in files", _counted(found.orientations)),
         ("duplicates", f"{len(found.duplicates)} pairs" if found.duplicates else "none"),
         *(("note", note) for note in found.notes),
     ]

@@ -52,7 +52,7 @@ def predict(
     if as_json:
         emit_json({**about, "predictions": path, "images": len(rows), "failed": len(failed), "rows": rows})
     else:
-        _show(about, path, failed)
+        _show(about, path, rows)
     if failed:
         raise typer.Exit(1)
 
@@ -140,13 +140,15 @@ def _about(chosen: Chosen, predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def _show(about: dict[str, Any], path: str, failed: list[dict[str, Any]]) -> None:
+def _show(about: dict[str, Any], path: str, rows: list[dict[str, Any]]) -> None:
+    failed = [row for row in rows if row["error"]]
+    written = sum(len(row["written"].split(";")) for row in rows if row.get("written"))
     out.print(about["networks"], markup=False)
     for note in about["notes"]:
         out.print(f"note: {note}", markup=False)
     out.print(f"predictions: {path}", markup=False)
-    if about["outputs"]:
-        out.print(f"files: {len(about['outputs'])} beside it ({', '.join(about['formats'])})", markup=False)
+    if written:
+        out.print(f"files: {written} beside it ({', '.join(about['formats'])})", markup=False)
     for row in failed[:20]:
         err.print(f"not used: {row['error']}", markup=False)
     if failed:

@@ -15,13 +15,20 @@ __all__ = ["report"]
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.")],
     to: Annotated[Path | None, typer.Option("--to", help="The HTML file; by default DIR/report.html.")] = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Whether slices of test cases are shown (segmentation).")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Write one self-contained HTML file from what is finished so far; needs no torch."""
     from allograft.report.write import write_report
     from allograft.study.summarise import summarise
 
-    path = write_report(summarise(folder), to or folder / "report.html")
+    summary = summarise(folder)
+    if not pictures:
+        bare = tuple(table.model_copy(update={"examples": ()}) for table in summary.tables)
+        summary = summary.model_copy(update={"tables": bare})
+    path = write_report(summary, to or folder / "report.html")
     if as_json:
         emit_json({"report": str(path)})
     else:

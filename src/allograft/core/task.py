@@ -31,6 +31,8 @@ class Task(Config):
         classes: class names in the order of the outputs; for binary (negative, positive).
         head: name of the head, of the target in a case and of the tensors in a batch.
         metric: primary metric; empty means the usual one for the kind.
+        score_by: of a classification, what is scored: each "case", or each "group" (a video, a patient) by the mean
+            of its cases' probabilities.
         regions: of a segmentation, what is scored in place of single classes: by name, the classes that a
             region joins; regions may overlap ({"WT": ("edema", "core", "enhancing"), "ET": ("enhancing",)}).
     """
@@ -39,6 +41,7 @@ class Task(Config):
     classes: tuple[str, ...]
     head: str = "label"
     metric: str = ""
+    score_by: Literal["case", "group"] = "case"
     regions: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -54,6 +57,13 @@ class Task(Config):
             raise ValueError(msg)
         if not self.classes:
             msg = "a task names at least one class"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _groups_have_a_mean(self) -> Self:
+        if self.score_by == "group" and self.kind in {"segmentation", "regression"}:
+            msg = f"score_by: group averages probabilities, which a {self.kind} task has none of"
             raise ValueError(msg)
         return self
 

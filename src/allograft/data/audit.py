@@ -10,36 +10,55 @@ from pathlib import Path
 import numpy as np
 
 from allograft.core.errors import ConfigError, DataError
-from allograft.data.audit_cohort import class_problems, group_problems, shortcut_problems, split_problems
+from allograft.data.audit_cohort import (
+    class_problems,
+    group_problems,
+    shortcut_problems,
+    side_problems,
+    split_problems,
+)
 from allograft.data.audit_images import duplicate_problems, image_problems, unreadable
+from allograft.data.audit_masks import class_cases, labels_of, mask_problems
 from allograft.data.audit_result import Audit, ClassCount, Pair, Problem
+from allograft.data.audit_volumes import size_advice, volume_problems
 from allograft.data.class_folder import FolderSpec
 from allograft.data.cohort import Cohort
 from allograft.data.duplicates import find_duplicates
 from allograft.data.look import Look, look
 from allograft.data.manifest import ManifestSpec
+from allograft.data.preprocess import Preprocess
 from allograft.data.sniff import open_data
 from allograft.data.split import classes_of
 
 __all__ = ["Audit", "Problem", "audit", "audit_path"]
 
 
-def audit(cohort: Cohort, *, progress: Callable[[int, int], None] | None = None, source: str = "") -> Audit:
-    """Read every image of a cohort once and return counts, duplicates and problems.
+def audit(
+    cohort: Cohort,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    source: str = "",
+    preprocess: Preprocess | None = None,
+) -> Audit:
+    """Read every image and mask of a cohort once and return counts, duplicates and problems.
 
     Args:
         cohort: the cases; files need not exist, what misses is reported.
         progress: called with (done, all) after each image.
         source: the path that was opened, for the result.
+        preprocess: of the study that is to read the data; what it settles is no problem.
     """
     start = time.perf_counter()
     looks, failed = _look_at_all(cohort, progress)
     pairs = find_duplicates([item.print for item in looks])
     found = (
         *unreadable(failed),
-        *image_problems(looks),
-        *duplicate_problems(cohort, pairs),
+        *image_problems(looks, size_advice(cohort.task.kind, preprocess)),
+        *volume_problems(looks, preprocess),
+        *mask_problems(cohort, looks),
+        *duplicate_problems(cohort, pairs, labels_of(cohort, looks)),
         *class_problems(cohort),
+        *side_problems(cohort),
         *split_problems(cohort),
         *group_problems(cohort),
         *shortcut_problems(cohort, looks),
@@ -47,6 +66,7 @@ def audit(cohort: Cohort, *, progress: Callable[[int, int], None] | None = None,
     return _of_cohort(cohort, source).model_copy(
         update={
             **_of_images(looks),
+            **({"classes": _mask_counts(cohort, looks)} if cohort.task.kind == "segmentation" else {}),
             "duplicates": tuple(Pair(**pair._asdict()) for pair in pairs),
             "problems": tuple(sorted(found, key=lambda item: item.severity != "error")),
             "seconds": time.perf_counter() - start,
@@ -59,7 +79,7 @@ def _look_at_all(cohort: Cohort, progress: Callable[[int, int], None] | None) ->
     looks: list[Look] = []
     failed: dict[str, str] = {}
     for done, case in enumerate(cohort, start=1):
-        seen = look(case)
+        seen = look(case, cohort.task.head)
         if isinstance(seen, str):
             failed[case.id] = seen
         else:
@@ -97,6 +117,7 @@ def _of_images(looks: Sequence[Look]) -> dict[str, object]:
         "types": _counts(item.dtype for item in looks),
         "intensity": (min(item.low for item in looks), max(item.high for item in looks)) if looks else None,
         "spacing_mm": _spacing(looks),
+        "orientations": _counts(item.orient for item in looks if item.orient),
     }
 
 
@@ -131,6 +152,12 @@ def _class_counts(cohort: Cohort) -> tuple[ClassCount, ...]:
         groups = [case.group for case in cohort if name in names.get(case.id, ())]
         out.append(ClassCount(name=name, cases=len(groups), groups=len(set(groups))))
     return tuple(out)
+
+
+def _mask_counts(cohort: Cohort, looks: Sequence[Look]) -> tuple[ClassCount, ...]:
+    """Return in how many masks and groups each class other than the background occurs."""
+    members = class_cases(cohort, looks).items()
+    return tuple(ClassCount(name=n, cases=len(ids), groups=len({cohort[c].group for c in ids})) for n, ids in members)
 
 
 def _counts(values: Iterable[str]) -> dict[str, int]:

@@ -13,10 +13,11 @@ from scipy.stats import chi2_contingency
 from allograft.core.errors import DataError
 from allograft.data.audit_result import Problem, problem
 from allograft.data.cohort import Cohort
+from allograft.data.laterality import sided_classes
 from allograft.data.look import Look
 from allograft.data.split import classes_of, fixed_split_leaks, folds, groups_by_class
 
-__all__ = ["class_problems", "group_problems", "shortcut_problems", "split_problems"]
+__all__ = ["class_problems", "group_problems", "shortcut_problems", "side_problems", "split_problems"]
 
 FEWEST = 3
 """Groups of a class without which train, validation and test cannot each have one."""
@@ -141,6 +142,18 @@ def shortcut_problems(cohort: Cohort, looks: Sequence[Look]) -> Iterator[Problem
                 f"{found[1]:.0%}). A network may learn that instead of the disease; balance it, or test on new sites."
             )
             yield problem("warning", "shortcut", text)
+
+
+def side_problems(cohort: Cohort) -> Iterator[Problem]:
+    """Yield class names that say left or right: a mirrored image would have the wrong label."""
+    sided = sided_classes(cohort.task.classes)
+    if sided:
+        text = (
+            f"class names say a side of the body ({', '.join(sided[:4])}{', ...' if len(sided) > 4 else ''}): mirrored "
+            "images would be labelled wrongly. A study leaves the presets' left-right flip out and refuses flips "
+            "along the last axis; check that the headers of the files are right about left and right."
+        )
+        yield problem("warning", "laterality", text)
 
 
 def _tells(fact: Mapping[str, str], label: Mapping[str, str]) -> tuple[float, float] | None:

@@ -20,8 +20,8 @@ def unreadable(failed: Mapping[str, str]) -> Iterator[Problem]:
         yield problem("error", "unreadable", text, tuple(failed), details=tuple(failed.values()))
 
 
-def image_problems(looks: Sequence[Look]) -> Iterator[Problem]:
-    """Yield what is wrong with readable images, one by one and together."""
+def image_problems(looks: Sequence[Look], sizes: str) -> Iterator[Problem]:
+    """Yield what is wrong with readable images, one by one and together; `sizes` says what becomes of sizes."""
     broken = tuple(item.id for item in looks if not item.finite)
     if broken:
         text = f"{len(broken)} image(s) hold values that are not finite (NaN or infinity). Replace them or leave out."
@@ -34,18 +34,17 @@ def image_problems(looks: Sequence[Look]) -> Iterator[Problem]:
     if noted:
         texts = dict.fromkeys(text for item in looks for text in item.warnings)
         yield problem("warning", "file_warning", f"{len(noted)} image(s): {'; '.join(texts)}.", noted)
-    yield from _mixed(looks)
-    yield from _mixed_spacing(looks)
+    yield from _mixed(looks, sizes)
 
 
-def _mixed(looks: Sequence[Look]) -> Iterator[Problem]:
+def _mixed(looks: Sequence[Look], sizes: str) -> Iterator[Problem]:
     """Yield what differs between images that a study wants the same."""
     rules: tuple[tuple[str, str, Callable[[Look], str], str], ...] = (
         ("error", "mixed_dims", lambda x: f"{len(x.shape)}-D", "Split the data into a 2-D and a 3-D set"),
         ("error", "mixed_units", lambda x: x.units or "none", "Values of different units cannot be compared"),
         ("warning", "mixed_channels", lambda x: str(x.channels), "They become one kind when `channels` is set"),
         ("warning", "mixed_types", lambda x: x.dtype, "Check that equal tissue has equal values in each"),
-        ("warning", "mixed_sizes", lambda x: x.size, "They are resized to one size, which may change their shape"),
+        ("warning", "mixed_sizes", lambda x: x.size, sizes),
     )
     for severity, kind, key, advice in rules:
         counts = Counter(key(item) for item in looks)
@@ -59,29 +58,18 @@ def _mixed(looks: Sequence[Look]) -> Iterator[Problem]:
         yield problem("error" if severity == "error" else "warning", kind, text, odd)
 
 
-def _mixed_spacing(looks: Sequence[Look]) -> Iterator[Problem]:
-    known = [item for item in looks if item.spacing]
-    if known and len(known) < len(looks):
-        odd = tuple(item.id for item in looks if not item.spacing)
-        text = f"{len(odd)} image(s) say no spacing in mm while others do. Structures may differ in scale."
-        yield problem("warning", "unknown_spacing", text, odd)
-    if len({len(item.spacing) for item in known}) != 1:
-        return
-    for axis in range(len(known[0].spacing)):
-        values = [item.spacing[axis] for item in known]
-        if max(values) > 2 * min(values):
-            text = f"spacing along axis {axis} runs from {min(values):.3g} to {max(values):.3g} mm. Resample to one."
-            middle = sorted(values)[len(values) // 2]
-            odd = tuple(x.id for x in known if not 0.71 < x.spacing[axis] / middle < 1.41)
-            yield problem("warning", "mixed_spacing", text, odd)
-            return
+def duplicate_problems(cohort: Cohort, pairs: Sequence[Duplicate], labels: Mapping[str, object]) -> Iterator[Problem]:
+    """Yield what duplicates do to a study: leaks, contradictions, double counting.
 
-
-def duplicate_problems(cohort: Cohort, pairs: Sequence[Duplicate]) -> Iterator[Problem]:
-    """Yield what duplicates do to a study: leaks, contradictions, double counting."""
-    head = cohort.task.head
+    Args:
+        cohort: the cases.
+        pairs: the duplicates.
+        labels: what each case is labelled with, equal where labels are; a mask's content for masks. Cases
+            whose label cannot be read are not in it.
+    """
     leak = "A split may train on one and test on the other. Give both the same group, or keep one."
-    differ = [p for p in pairs if p.exact and cohort[p.first].targets.get(head) != cohort[p.second].targets.get(head)]
+    known = [p for p in pairs if p.exact and p.first in labels and p.second in labels]
+    differ = [p for p in known if labels[p.first] != labels[p.second]]
     rules: tuple[tuple[str, str, list[Duplicate], str], ...] = (
         ("error", "contradicting_labels", differ, "The same picture has different labels. Correct or drop one."),
         ("error", "leak", [p for p in pairs if p.exact and p.across_groups], f"The same picture, two groups. {leak}"),

@@ -38,7 +38,7 @@ class Problem(Config):
 
 
 class ClassCount(Config):
-    """How often a class occurs; for multilabel, how often the label is 1."""
+    """How often a class occurs; for multilabel, how often the label is 1; for masks, in how many."""
 
     name: str
     cases: int
@@ -76,6 +76,7 @@ class Audit(Config):
         types: images by number type.
         intensity: smallest and largest finite value of all images, None where none was read.
         spacing_mm: smallest and largest spacing along each axis, empty where unknown.
+        orientations: volumes by where their file's own axes run to ("RAS").
         duplicates: pairs, exact first.
         problems: errors first.
         notes: what the cohort says of itself.
@@ -99,6 +100,7 @@ class Audit(Config):
     types: dict[str, int] = Field(default_factory=dict)
     intensity: tuple[float, float] | None = None
     spacing_mm: tuple[tuple[float, float], ...] = ()
+    orientations: dict[str, int] = Field(default_factory=dict)
     duplicates: tuple[Pair, ...] = ()
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()

@@ -79,6 +79,8 @@ class Batch:
         targets: by head: (B,) classes | (B, L) multi-label or soft | (B, *S) masks | dense.
         present: by head: (B,) bool; where False the target is absent and reaches no loss.
         weight: (B,) or (B, *S) weights of the loss, None for 1.
+        spacing: (B, dims) distance between elements in mm (or pixels) before augmentation, slowest axis first;
+            None where nobody asked (only streams of masks say it).
         views: further augmented copies.
         bag_index: (B,) which bag an instance belongs to, None where there are no bags.
         ids: case ids, B of them.
@@ -88,6 +90,7 @@ class Batch:
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     present: Mapping[str, Tensor] = field(default_factory=dict)
     weight: Tensor | None = None
+    spacing: Tensor | None = None
     views: tuple[View, ...] = ()
     bag_index: Tensor | None = None
     ids: tuple[str, ...] = ()
@@ -100,6 +103,7 @@ class Batch:
             targets={name: value.to(device) for name, value in self.targets.items()},
             present={name: value.to(device) for name, value in self.present.items()},
             weight=None if self.weight is None else self.weight.to(device),
+            spacing=None if self.spacing is None else self.spacing.to(device),
             views=tuple(View(view.image.to(device), view.draws) for view in self.views),
             bag_index=None if self.bag_index is None else self.bag_index.to(device),
             ids=self.ids,

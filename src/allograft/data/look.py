@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from allograft.core.errors import DataError
-from allograft.data.case import Case
+from allograft.data.case import Case, ImageRef
 from allograft.data.duplicates import Fingerprint, fingerprint
 from allograft.data.io.format import ending_of
-from allograft.data.io.image import read_channels
+from allograft.data.io.image import Stored, read_channels
+from allograft.data.look_mask import BadMask, MaskLook, look_at_mask
 
 __all__ = ["Look", "look"]
 
@@ -30,8 +31,10 @@ class Look(NamedTuple):
         constant: one value everywhere.
         units: of the values.
         spacing: along S in mm, empty where unknown.
+        orient: where the file's own axes run to ("RAS"), "" for pictures.
         warnings: of the reader.
         print: for duplicates.
+        mask: of the case, None where it has none.
     """
 
     id: str
@@ -45,8 +48,10 @@ class Look(NamedTuple):
     constant: bool
     units: str
     spacing: tuple[float, ...]
+    orient: str
     warnings: tuple[str, ...]
     print: Fingerprint
+    mask: MaskLook | BadMask | None = None
 
     @property
     def size(self) -> str:
@@ -54,13 +59,18 @@ class Look(NamedTuple):
         return "x".join(map(str, self.shape))
 
 
-def look(case: Case) -> Look | str:
-    """Return the facts of a case, or the reader's message where it cannot be read."""
+def look(case: Case, head: str = "") -> Look | str:
+    """Return the facts of a case, or the reader's message where its image cannot be read.
+
+    Args:
+        case: the case.
+        head: of the target that may be a mask.
+    """
     try:
         image = read_channels(case.image)
     except DataError as error:
         return str(error)
-    array, geometry = image.array, image.geometry
+    array, geometry, target = image.array, image.geometry, case.targets.get(head)
     low, high = float(array.min()), float(array.max())  # NaN where any value is
     finite = bool(np.isfinite([low, high]).all())
     if not finite:
@@ -77,7 +87,20 @@ def look(case: Case) -> Look | str:
         finite=finite,
         constant=low == high,
         units=image.units,
+        orient=_orient(image.stored),
         spacing=geometry.spacing if geometry.unit == "mm" else (),
         warnings=image.warnings,
         print=fingerprint(array, name=case.id, group=case.group),
+        mask=look_at_mask(target, case.image[0], image) if isinstance(target, ImageRef) else None,
     )
+
+
+def _orient(stored: Stored | None) -> str:
+    """Return the letters of the directions that the file's own axes run to."""
+    if stored is None:
+        return ""
+    ends = {
+        axis: "SAR"[k] if not flip else "IPL"[k]
+        for k, (axis, flip) in enumerate(zip(stored.order, stored.flipped, strict=True))
+    }
+    return "".join(ends[axis] for axis in sorted(ends))

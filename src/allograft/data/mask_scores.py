@@ -62,6 +62,16 @@ class MaskScores:
             settled={name: column[cases] for name, column in self.settled.items()},
         )
 
+    def of_class(self, name: str) -> MaskScores:
+        """Return the scores of one class."""
+        column = [self.classes.index(name)]
+        return MaskScores(
+            classes=(name,),
+            values={metric: table[:, column] for metric, table in self.values.items()},
+            predicted=self.predicted[:, column],
+            truth=self.truth[:, column],
+        )
+
     @staticmethod
     def join(parts: Sequence[MaskScores]) -> MaskScores:
         """Return several sets of cases as one, in their order."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from allograft.core.errors import DataError
 from allograft.core.task import Task
 from allograft.data.mask_scores import MaskScores
 
 __all__ = ["Predictions"]
+
+SAFE = 1e-7
+"""Least probability that is turned back into a logit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,5 +55,48 @@ class Predictions:
             masks=masks,
         )
 
+    def of_groups(self) -> Predictions:
+        """Return one prediction for each group: the mean of its cases' probabilities, and their common target.
+
+        Logits are those of the mean probabilities; the groups stand in the order of their first case.
+
+        Raises:
+            DataError: cases of one group have different targets.
+        """
+        names = tuple(dict.fromkeys(self.groups))
+        rows = [np.flatnonzero(np.array(self.groups) == name) for name in names]
+        mean = np.stack([self.probabilities[each].mean(0) for each in rows])
+        targets = [_common(name, self.targets[each]) for name, each in zip(names, rows, strict=True)]
+        return replace(
+            self,
+            ids=names,
+            groups=names,
+            logits=_logits(mean, self.task),
+            probabilities=mean,
+            targets=np.stack(targets),
+        )
+
     def __len__(self) -> int:
         return len(self.ids)
+
+
+def _common(group: str, targets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the one target of a group's cases, -1 where none has one."""
+    rows = targets.reshape(len(targets), -1)
+    highest = rows.max(0)
+    if bool(((rows >= 0) & (rows != highest)).any()):
+        msg = (
+            f"group {group}: its {len(targets)} cases have different labels, so that the group has none of its own. "
+            "Use score_by: case, or groups of one label (videos)."
+        )
+        raise DataError(msg)
+    found: npt.NDArray[np.int64] = highest.reshape(targets.shape[1:])
+    return found
+
+
+def _logits(probabilities: npt.NDArray[np.float64], task: Task) -> npt.NDArray[np.float32]:
+    """Return the logits (N, O) of probabilities (N, L)."""
+    safe = np.clip(probabilities, SAFE, 1 - SAFE)
+    odds = np.log(safe) - np.log1p(-safe)
+    found = {"binary": odds[:, 1:], "multilabel": odds}.get(task.kind, np.log(safe))
+    return found.astype(np.float32)

@@ -203,6 +203,12 @@ class StreamSource(Roster):
                 out[i] = read_mask(self.store, case.id, task.head, corner, self.patches.size)
         return torch.from_numpy(out), present
 
+    def spacing(self, cases: Sequence[Case]) -> Tensor | None:
+        """Return (B, dims) distances between elements, None without masks."""
+        if not self.masked:
+            return None
+        return torch.tensor([self.store.placement(case.id).spacing for case in cases], dtype=torch.float32)
+
 
 class StoreStreams:
     """Batches from stores.
@@ -246,6 +252,7 @@ class StoreStreams:
             targets=targets,
             present=present,
             weight=source.weight(cases),
+            spacing=source.spacing(cases),
             views=tuple(views),
             ids=ids,
         )

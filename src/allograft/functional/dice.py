@@ -1,15 +1,12 @@
-"""Soft Dice: overlap of probabilities with a target, differentiable; the same code in 2-D and 3-D.
-
-For class indices no one-hot copy of the target is made: it would hold eight bytes per voxel and
-class. Sums run in float32 or wider, whatever the network computes in.
-"""
+"""Soft Dice: overlap of probabilities with a target, differentiable; the same code in 2-D and 3-D."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-__all__ = ["soft_dice"]
+from allograft.functional.overlap import Overlap, overlap
+
+__all__ = ["dice_of", "soft_dice"]
 
 
 def soft_dice(
@@ -36,34 +33,15 @@ def soft_dice(
     Returns:
         (B, L), or (L,) over the batch.
 
+    >>> import torch
     >>> p = torch.tensor([[[0.8, 0.4], [0.2, 0.6]]])
     >>> soft_dice(p, torch.tensor([[0, 1]]), smooth=1e-15)
     tensor([[0.7273, 0.6667]])
     """
-    p = probabilities if probabilities.dtype == torch.float64 else probabilities.float()
-    w = None if weight is None else weight.to(p.dtype).flatten(1)
-    dense = target.ndim == probabilities.ndim
-    t = target.to(p.dtype).flatten(2) if dense else target.flatten(1)
-    p = p.flatten(2)
-    both = _sum(p * t, w) if dense else _sum_by_class(p.gather(1, t[:, None])[:, 0], t, w, p.shape[1])
-    true = _sum(t.square() if squared else t, w) if dense else _sum_by_class(None, t, w, p.shape[1]).to(p.dtype)
-    found = _sum(p.square() if squared else p, w)
-    if batch:
-        both, true, found = both.sum(0), true.sum(0), found.sum(0)
-    return (2 * both + smooth) / (found + true + smooth)
+    sums = overlap(probabilities, target, weight=weight, batch=batch, squared=squared)
+    return dice_of(sums, smooth=smooth)
 
 
-def _sum(value: Tensor, w: Tensor | None) -> Tensor:
-    """Return Σ w v, (B, L), for v (B, L, N) and w (B, N)."""
-    return value.sum(2) if w is None else torch.einsum("bln,bn->bl", value, w)
-
-
-def _sum_by_class(value: Tensor | None, index: Tensor, w: Tensor | None, classes: int) -> Tensor:
-    """Return the sums of w v (v None: 1) over the elements of each class, (B, L), for v, w and index (B, N)."""
-    terms = torch.ones(index.shape, device=index.device) if value is None else value
-    terms = terms if w is None else terms * w
-    # Adding millions of small numbers one by one in float32 loses digits; Apple's devices have nothing wider.
-    wide = terms if terms.device.type == "mps" else terms.double()
-    place = index + classes * torch.arange(len(index), device=index.device)[:, None]
-    sums = wide.new_zeros(len(index) * classes).scatter_add(0, place.flatten(), wide.flatten())
-    return sums.view(-1, classes).to(terms.dtype)
+def dice_of(sums: Overlap, *, smooth: float = 1e-5) -> Tensor:
+    """Return the soft Dice of sums that are there already, (B, L) or (L,)."""
+    return (2 * sums.both + smooth) / (sums.found + sums.true + smooth)

@@ -22,6 +22,7 @@ from allograft.core.task import Task
 from allograft.data.normalise import Normaliser
 from allograft.data.patches import Patches
 from allograft.data.preprocess import Preprocess
+from allograft.infer.views import Views
 from allograft.nets.build import Parts, build_network
 from allograft.nets.network import Network
 from allograft.nets.spec import NetSpec
@@ -41,6 +42,7 @@ class Bundle(Config):
         normalise: from preprocessed values to the network's input.
         size: spatial size that it was trained at.
         patches: windows of a segmentation, None for other tasks.
+        views: what is made of an image before it is predicted, "plain" or "ten_crop".
         temperature: logits are divided by it; fitted on validation, 1 for none.
         precision: of the arithmetic in training.
         run: id of the run that made it.
@@ -55,6 +57,7 @@ class Bundle(Config):
     normalise: Normaliser
     size: tuple[int, ...]
     patches: Patches | None = None
+    views: Views = "plain"
     temperature: float = 1.0
     precision: str = "32-true"
     run: str

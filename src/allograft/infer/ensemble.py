@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -59,7 +60,8 @@ class Member:
         ids = tuple(str(i) for i in range(len(images)))
         batch = Batch(image=bundle.normalise(torch.from_numpy(images)), ids=ids)
         groups = dict(zip(ids, ids, strict=True))
-        found = predict(self.net, [batch], bundle.task, groups=groups, precision=self.precision)
+        task, views = bundle.task, bundle.views
+        found = predict(self.net, [batch], task, groups=groups, precision=self.precision, views=views)
         scaled = torch.from_numpy(found.logits).double() / bundle.temperature
         out: npt.NDArray[np.float64] = probabilities(scaled, bundle.task.kind).numpy()
         return out
@@ -162,8 +164,8 @@ class Predictor:
             msg = f"the image has {got} channels, the networks were trained on {self.first.in_channels}."
             raise DataError(msg)
         nets = [member.net for member in self.members]
-        raw = torch.from_numpy(np.ascontiguousarray(image))[None].to(next(nets[0].parameters()).device)
-        made = {own: own(raw)[0] for own in {member.bundle.normalise for member in self.members}}
+        raw, device = torch.from_numpy(np.ascontiguousarray(image))[None], next(nets[0].parameters()).device
+        made = {own: own(raw)[0].to(device) for own in {member.bundle.normalise for member in self.members}}
         images = [made[member.bundle.normalise] for member in self.members]
         return segment(nets, images, head=task.head, patches=patches, precision=self.members[0].precision)
 

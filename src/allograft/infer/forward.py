@@ -15,6 +15,7 @@ from allograft.core.task import Task
 from allograft.data.case import Batch
 from allograft.data.predictions import Predictions
 from allograft.functional.probabilities import probabilities
+from allograft.infer.views import Views, judged_by_views
 from allograft.nets.modes import evaluating
 from allograft.nets.network import Network
 
@@ -28,6 +29,7 @@ def predict(
     *,
     groups: Mapping[str, str],
     precision: Literal["32-true", "bf16-mixed"] = "32-true",
+    views: Views = "plain",
 ) -> Predictions:
     """Predict every case of `batches` once, in their order.
 
@@ -37,9 +39,10 @@ def predict(
         task: what is predicted: binary, multiclass or multilabel.
         groups: the independent unit of each case id.
         precision: of the arithmetic, as the training's.
+        views: "plain", or "ten_crop" to average the probabilities of ten crops of each 2-D image.
 
     Raises:
-        ConfigError: the task's kind is not predicted case by case.
+        ConfigError: the task's kind is not predicted case by case, or there are no images to crop.
         DataError: there is no case, or an id comes twice or has no group.
         NumericsError: a logit is not finite; names the cases.
     """
@@ -52,7 +55,7 @@ def predict(
     with evaluating(net):
         for batch in batches:
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
-                out = net(batch.to(device).image).logits[task.head]
+                out = _logits(net, batch.to(device).image, task, views)
             ids += batch.ids
             logits.append(out.float().cpu())
             targets.append(_truth(batch, task, len(out)))
@@ -67,6 +70,14 @@ def predict(
         probabilities=probabilities(together.double(), task.kind).numpy(),
         targets=np.concatenate(targets),
     )
+
+
+def _logits(net: Network, image: Tensor | tuple[Tensor, ...], task: Task, views: Views) -> Tensor:
+    """Return the logits (B, O) of images or levels."""
+    if views == "plain":
+        return net(image).logits[task.head]  # type: ignore[no-any-return] # a module's call is untyped
+    assert isinstance(image, Tensor), "features of whole images have no crops; the caller predicts from images"
+    return judged_by_views(lambda crop: net(crop).logits[task.head], image, task.kind)
 
 
 def _truth(batch: Batch, task: Task, size: int) -> npt.NDArray[np.int64]:

@@ -171,14 +171,14 @@ def _parts(name: str) -> list[str]:
     return [re.sub(r"[^\w.\-]+", "-", part).strip("-.") or "image" for part in (own, *around)]
 
 
-def _different(parts: Sequence[list[str]]) -> list[str]:
-    """Return each input's own name, with as many folders before it as tell it from the others."""
-    depth = [1] * len(parts)
+def _different(parts: Sequence[Sequence[str]]) -> list[str]:
+    """Return each input's own name, with as many folders before it as tell it from the others, where any do."""
+    depth = dict.fromkeys(map(tuple, parts), 1)
     while True:
-        stems = ["_".join(reversed(own[:n])) for own, n in zip(parts, depth, strict=True)]
-        count = Counter(stem.casefold() for stem in stems)
-        grow = [i for i, stem in enumerate(stems) if count[stem.casefold()] > 1 and depth[i] < len(parts[i])]
+        stems = {own: "_".join(reversed(own[:n])) for own, n in depth.items()}
+        count = Counter(stem.casefold() for stem in stems.values())
+        grow = [own for own, stem in stems.items() if count[stem.casefold()] > 1 and depth[own] < len(own)]
         if not grow:
-            return stems
-        for i in grow:
-            depth[i] += 1
+            return [stems[tuple(own)] for own in parts]
+        for own in grow:
+            depth[own] += 1

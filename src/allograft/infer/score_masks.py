@@ -25,7 +25,7 @@ from allograft.metrics.segmentation.metric import MaskMetric
 from allograft.metrics.segmentation.score import ClassScore, score_case
 from allograft.nets.network import Network
 
-__all__ = ["Keep", "Labels", "Scoring", "score_masks"]
+__all__ = ["Keep", "Labels", "Scoring", "score_masks", "scored", "table_of"]
 
 Labels = npt.NDArray[Any]
 Keep = Callable[[Case, Labels, Labels | None], None]
@@ -100,26 +100,33 @@ def score_masks(
     for case in cohort:
         labels, truth = how.labels(nets, case), how.truth(case)
         keep(case, labels, None if truth is None else truth[0])
-        rows.append(_scored(labels, truth, how))
-    return Predictions.of_masks(how.task, cohort.ids, tuple(case.group for case in cohort), _table(rows, how))
+        rows.append(None if truth is None else scored(labels, *truth, how.task, how.metrics))
+    groups = tuple(case.group for case in cohort)
+    return Predictions.of_masks(how.task, cohort.ids, groups, table_of(rows, how.task, how.metrics))
 
 
-def _scored(
-    labels: Labels, truth: tuple[Labels, tuple[float, ...]] | None, how: Scoring
-) -> tuple[ClassScore, ...] | None:
-    if truth is None:
-        return None
-    mask, spacing = truth
+def scored(
+    labels: Labels, mask: Labels, spacing: tuple[float, ...], task: Task, metrics: Sequence[MaskMetric]
+) -> tuple[ClassScore, ...]:
+    """Return the scores of each class or region of one case; elements whose truth is below 0 take no part.
+
+    Args:
+        labels: (*S) predicted classes.
+        mask: (*S) true classes on the same grid.
+        spacing: distance between neighbours along each axis.
+        task: the segmentation.
+        metrics: of each class.
+    """
     ignored = mask < 0
     if ignored.any():
         labels, mask = (np.where(ignored, 0, each) for each in (labels, mask))
-    return score_case(labels, mask, how.task.scored, spacing, how.metrics)
+    return score_case(labels, mask, task.scored, spacing, metrics)
 
 
-def _table(rows: Sequence[tuple[ClassScore, ...] | None], how: Scoring) -> MaskScores:
-    """Return the rows of all cases as arrays."""
-    classes = tuple(how.task.scored)
-    values = {m.name: np.full((len(rows), len(classes)), np.nan) for m in how.metrics}
+def table_of(rows: Sequence[tuple[ClassScore, ...] | None], task: Task, metrics: Sequence[MaskMetric]) -> MaskScores:
+    """Return the rows of all cases as arrays; None stands for a case without a mask."""
+    classes = tuple(task.scored)
+    values = {m.name: np.full((len(rows), len(classes)), np.nan) for m in metrics}
     truth = np.full((len(rows), len(classes)), -1, dtype=np.int64)
     predicted = np.zeros_like(truth)
     for i, row in enumerate(rows):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from allograft.core.errors import ConfigError, DataError
 from allograft.data.patches import Patches
+from allograft.functional.probabilities import most_probable
 from allograft.infer.coverage import cover
 from allograft.infer.windows import Precision, Reader, blended
 from allograft.nets.network import Network
@@ -62,7 +63,7 @@ def segment(
     for members in zip(*found, strict=True):
         box = members[0][0]
         assert all(other == box for other, _ in members), "one coverage gives one order of tiles"
-        labels[box] = _largest([logits for _, logits in members]).to("cpu").numpy().astype(labels.dtype)
+        labels[box] = most_probable([logits for _, logits in members]).to("cpu").numpy().astype(labels.dtype)
     return labels
 
 
@@ -75,13 +76,3 @@ def _one_each(image: Tensor | Sequence[Tensor], networks: int) -> list[Tensor]:
         msg = f"{networks} networks: expected one image, or {networks} of one size, got {len(image)} ({shapes})."
         raise DataError(msg)
     return list(image)
-
-
-def _largest(logits: list[Tensor]) -> Tensor:
-    """Return the arg-max (*t) of the mean probabilities of logits (O, *t)."""
-    total = logits[0]
-    if len(logits) > 1:
-        total = total.softmax(0)
-        for one in logits[1:]:
-            total += one.softmax(0)
-    return total.max(0).indices  # five times as fast as argmax over the slowest axis

@@ -35,12 +35,13 @@ def source_of(item: Input) -> Path:
 
 
 def require_series(item: Input) -> None:
-    """Refuse an input whose headers say no place: before it is segmented, not after.
+    """Refuse an input whose headers say no place: before it is segmented, not after; readers say what is missing.
 
     Raises:
         DataError: the slices say no position, or lie on no regular grid.
     """
-    require_grid(source_of(item))
+    if item.refs[0].path.exists():
+        require_grid(source_of(item))
 
 
 def write_label_map(

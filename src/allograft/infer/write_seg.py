@@ -91,8 +91,9 @@ def write_seg(
             )
             _correct_step(file, placed)
         except (AttributeError, ValueError, TypeError, KeyError) as error:
+            reason = f"{type(error).__name__}: {plain_message(error)}"
             msg = (
-                f"{source}: its headers do not allow a DICOM segmentation ({type(error).__name__}: {plain_message(error)}). "
+                f"{source}: its headers do not allow a DICOM segmentation ({reason}). "
                 "Write NIfTI instead, or export the series again with its full headers."
             )
             raise DataError(msg) from error

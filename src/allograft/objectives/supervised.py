@@ -4,8 +4,8 @@ Idea      Minimise the task's own loss on labelled cases: the objective that oth
 Paper     house method; cross-entropy and its smoothing are textbook matter.
 Formula   L = sum_i v_i w(y_i) l(f(x_i), y_i) / sum_i v_i w(y_i) over cases i whose target is present,
           v case weights, w class weights; l cross-entropy (multiclass), binary cross-entropy on logits
-          (binary, multilabel) or squared error (regression). Segmentation: soft Dice + cross-entropy
-          (`segmentation_loss`).
+          (binary, multilabel) or squared error (regression). Segmentation: overlaps and entropies that
+          `SegmentationLoss` weighs; plainly soft Dice + cross-entropy.
 Streams   train: images and targets.
 Defaults  label_smoothing = 0 (ours).  class_weights = none (ours).  segmentation = none, that is
           SegmentationLoss() with its own defaults (ours).

@@ -18,12 +18,12 @@ from allograft.report.figures.ranking import ranking
 from allograft.report.figures.rows import both
 from allograft.report.figures.swatch import fate_swatch, recipe_swatch, verdict_swatch
 from allograft.report.method import how
+from allograft.report.pictures import LEGEND, Shown, shown_cases
+from allograft.report.scores import class_tables, metric_tables, outcome_table, unseen_pairs, unseen_table
 from allograft.report.style import FATES, VERDICTS, WORSE, Look, looks
 from allograft.report.tables import (
     Grid,
-    class_tables,
     matrix,
-    metric_tables,
     pair_table,
     plan_table,
     ranking_table,
@@ -32,7 +32,7 @@ from allograft.report.tables import (
     steps_table,
 )
 from allograft.report.words import counted, table_title
-from allograft.study.summary import Layer, Pair, Summary, Table
+from allograft.study.summary import Layer, Pair, Summary, Table, Unseen
 
 __all__ = ["page"]
 
@@ -64,6 +64,8 @@ class View(NamedTuple):
     maps: tuple[tuple[str, Markup], ...]
     classes: tuple[Grid, ...]
     metrics: tuple[Grid, ...]
+    outcomes: tuple[Grid, str] | None
+    unseen: tuple[tuple[Unseen, Grid, Grid | None], ...]
     runs: str
     encoder: str
 
@@ -91,6 +93,11 @@ def page(summary: Summary) -> dict[str, Any]:
         "verdict_of": {v.word: v for v in (*VERDICTS, WORSE)},
         "efficiency": _efficiency(summary, look),
         "coverage": _coverage(first),
+        "cases": _cases(summary),
+        "error_legend": LEGEND,
+        "burned_in": any(
+            "burned-in" in said for said in (*summary.warnings, *(n for t in summary.tables for n in t.notes))
+        ),
         "plans": [(n, p, plan_table(p.get("rows", ()), n)) for n, p in summary.plans.items()],
         "runs": run_table(summary.runs, summary.metric_title) if summary.runs else None,
         "cards": [card(facts) for facts in (*summary.data_cards, *summary.weight_cards)],
@@ -136,6 +143,15 @@ def _view(summary: Summary, table: Table, look: Mapping[str, Look], key: str) ->
         maps=tuple(_maps(table, key)),
         classes=class_tables(table),
         metrics=tuple(grid for grid in metric_tables(table) if len(grid.columns) > 1),
+        outcomes=outcome_table(table),
+        unseen=tuple(
+            (
+                one,
+                unseen_table(table, one, metric=metric, larger_is_better=summary.larger_is_better),
+                unseen_pairs(one, metric),
+            )
+            for one in table.unseen
+        ),
         runs=_repeats(summary, table),
         encoder=encoders[0] if len(encoders) == 1 else "",
     )
@@ -187,6 +203,13 @@ def _coverage(table: Table | None) -> tuple[Drawn, Grid] | None:
         return None
     shares = [(r.name, r.coverage) for r in table.recipes if r.coverage]
     return (_both(partial(coverage, shares), "coverage"), share_table(shares)) if shares else None
+
+
+def _cases(summary: Summary) -> list[tuple[str, tuple[Shown, ...]]]:
+    """Return the test cases to show of each data set, with the most labels that it was trained with."""
+    first = {table.dataset: table for table in reversed(summary.tables)}
+    found = [(table, shown_cases(table, f"case{i}")) for i, table in enumerate(first.values())]
+    return [(table_title(table), shown) for table, shown in reversed(found) if shown]
 
 
 def _repeats(summary: Summary, table: Table) -> str:

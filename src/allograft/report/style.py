@@ -13,6 +13,8 @@ from typing import NamedTuple
 from allograft.study.summary import Summary
 
 __all__ = [
+    "CLASS_COLOURS",
+    "ERRORS",
     "FATES",
     "GRID",
     "HEAT",
@@ -94,6 +96,16 @@ FATES = (
     Fate("computed", "#0000b3", "calculated, for example Gabor filters"),
     Fate("fresh", "#0000b4", "ordinary random initialisation, nothing from the source"),
 )
+
+CLASS_COLOURS = ("#3fe08f", "#ff8ad0", "#e6ea45", "#7fe3ff", "#b79cff", "#ffc9a3", "#9fd36a", "#e0b8ff")
+"""Contours of classes on grey images, in every colour scheme; none is like a colour of `ERRORS`."""
+ERRORS = (
+    ("right", "#d8d8d8", "predicted and true"),
+    ("too much", "#ff9a1f", "predicted, but not true"),
+    ("missed", "#2f8cff", "true, but not predicted"),
+    ("wrong class", "#e24fd0", "a structure, but another one"),
+)
+"""Name, colour and meaning of what an error map shows: apart in hue and lightness, also for colour-blind eyes."""
 
 VERDICTS = (
     Verdict(

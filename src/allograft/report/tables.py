@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from allograft.metrics import METRICS
 from allograft.report.words import counted, number, p_value, percent, signed, span
 from allograft.study.summary import Pair, Ranked, RunRow, Table
 
 __all__ = [
-    "Cell", "Column", "Grid", "by_class", "class_tables", "matrix", "metric_tables", "pair_table", "plan_table",
-    "ranking_table", "run_table", "share_table", "steps_table",
+    "Cell", "Column", "Grid", "matrix", "pair_table", "plan_table", "ranking_table", "run_table", "share_table",
+    "steps_table",
 ]  # fmt: skip
-
-CALIBRATION = ("log_loss", "brier", "ece")
 
 
 class Column(NamedTuple):
@@ -155,35 +152,6 @@ def steps_table(table: Table) -> Grid:
     return Grid("steps to the threshold", columns, tuple(rows))
 
 
-def metric_tables(table: Table) -> tuple[Grid, Grid]:
-    """Every metric with its interval: those of discrimination, then those of calibration."""
-    names = list(dict.fromkeys(m for r in table.recipes for m in r.by_metric))
-    calibration = [m for m in names if m in CALIBRATION]
-    others = [m for m in names if m not in CALIBRATION]
-    return (
-        _metrics(table, others, "mean (95 % interval)"),
-        _metrics(table, calibration, "calibration: mean (95 % interval), before temperature scaling"),
-    )
-
-
-def class_tables(table: Table) -> tuple[Grid, ...]:
-    """One table a metric: recipes by classes."""
-    names = dict.fromkeys(m for r in table.recipes for m, values in r.by_class.items() if values)
-    return tuple(by_class(table, name) for name in names)
-
-
-def by_class(table: Table, metric: str) -> Grid:
-    """Recipes by classes for one metric; balanced accuracy of a class is its recall."""
-    shown = {"balanced_accuracy": "recall", "auroc": "AUROC, one against the rest"}
-    found = [r.by_class.get(metric, {}) for r in table.recipes]
-    classes = list(dict.fromkeys([*table.classes, *(c for values in found for c in values)]))
-    rows = tuple(
-        (Cell(r.name), *(_number(values.get(c), depth=values.get(c)) for c in classes))
-        for r, values in zip(table.recipes, found, strict=True)
-    )
-    return Grid(shown.get(metric, _title(metric)), (Column("recipe"), *(Column(c, True) for c in classes)), rows)
-
-
 def share_table(recipes: Sequence[tuple[str, Mapping[str, float]]]) -> Grid:
     """Shares of numbers by fate."""
     fates = list(dict.fromkeys(name for _, shares in recipes for name in shares))
@@ -230,20 +198,6 @@ def _reads(verdict: str, difference: float | None) -> str:
     return "worse" if verdict == "better" and (difference or 0) < 0 else verdict
 
 
-def _metrics(table: Table, names: Sequence[str], caption: str) -> Grid:
-    rows = tuple(
-        (
-            Cell(r.name),
-            *(
-                Cell(number(e.mean), e.mean, below=span(e.low, e.high)) if (e := r.by_metric.get(m)) else Cell("–")
-                for m in names
-            ),
-        )
-        for r in table.recipes
-    )
-    return Grid(caption, (Column("recipe"), *(Column(_title(m), True, _direction(m)) for m in names)), rows)
-
-
 def _named(r: Ranked, baseline: str, encoders: int) -> Cell:
     """The recipe, and below it what it is; the encoder where recipes differ in it."""
     words = [f"start {r.start}", f"tuning {r.tuning}", f"source {r.source or 'none'}"]
@@ -259,13 +213,3 @@ def _number(value: float | None, depth: float | None = None) -> Cell:
 
 def _count(value: Any) -> Cell:
     return Cell(f"{value:,}".replace(",", " "), value) if isinstance(value, int) else Cell(str(value))
-
-
-def _title(metric: str) -> str:
-    return METRICS[metric].title if metric in METRICS else metric
-
-
-def _direction(metric: str) -> str:
-    if metric not in METRICS:
-        return ""
-    return "larger is better" if METRICS[metric].larger_is_better else "smaller is better"

@@ -20,13 +20,18 @@ def begin(text: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """Write three decimals; small values that would read 0.000 keep one digit.
+    """Write three decimals; small values that would read 0.000 keep one digit, large ones need fewer.
 
     >>> number(-0.12345), number(0.0004), number(None)
     ('−0.123', '0.0004', '–')
+    >>> number(21.944), number(425.18), number(10299.4)
+    ('21.94', '425.2', '10\N{NO-BREAK SPACE}299')
     """
     if value is None:
         return NONE
+    if abs(value) >= 10:
+        digits = 2 if abs(value) < 100 else 1 if abs(value) < 1000 else 0
+        return f"{value:,.{digits}f}".replace(",", "\N{NO-BREAK SPACE}").replace("-", "−")
     text = f"{value:.3f}" if value == 0 or abs(value) >= 0.0005 else f"{value:.1g}"
     return text.replace("-", "−")
 

@@ -15,7 +15,7 @@ from allograft.metrics.metric import Metric
 from allograft.study.data_spec import fingerprint
 from allograft.study.grid import Study
 
-__all__ = ["audited", "primary_metric", "require_same_task"]
+__all__ = ["audited", "primary_metric", "require_same_task", "require_views"]
 
 
 def primary_metric(study: Study, cohorts: Mapping[str, Cohort]) -> Metric:
@@ -51,6 +51,20 @@ def require_same_task(study: Study, cohorts: Mapping[str, Cohort]) -> None:
                     f"{there.kind} of {list(there.classes)}. Name the same classes in the same order."
                 )
                 raise ConfigError(msg)
+
+
+def require_views(study: Study, cohorts: Mapping[str, Cohort], dims: Mapping[str, int]) -> None:
+    """Refuse crops of what cannot be cropped.
+
+    Raises:
+        ConfigError: names the data set.
+    """
+    for spec in study.datasets:
+        kind = cohorts[spec.name].task.kind
+        if study.views != "plain" and (kind == "segmentation" or dims[spec.name] != 2):
+            what = "a segmentation" if kind == "segmentation" else f"of {dims[spec.name]}-D images"
+            msg = f"views: {study.views} is for the classification of 2-D images; {spec.name} is {what}. Use plain."
+            raise ConfigError(msg)
 
 
 def audited(name: str, cohort: Cohort, folder: Path, salt: str, progress: Callable[[int, int], None]) -> list[str]:

@@ -28,15 +28,15 @@ from allograft.train.features import FeatureCache, cache_features, encoder_froze
 from allograft.weights.plan import TransferPlan
 from allograft.weights.source import SourceWeights
 
-__all__ = ["Arm", "StageData"]
+__all__ = ["Arm", "StageData", "is_judged"]
 
 
 @dataclass(frozen=True)
 class StageData:
-    """What a stage reads: batches, and the score on validation."""
+    """What a stage reads: batches, and the score on validation; None where no stream has labels to be judged by."""
 
     streams: Streams
-    validate: Validate
+    validate: Validate | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,8 @@ class Arm:
         }
         helping = [f"val:{spec.role}" for spec in objective.streams().values() if f"val:{spec.role}" in cohorts]
         judged = [cohorts[role] for role in helping or ["val"]]
-        return StageData(StoreStreams(images, seed=seed), self._validate(judged, None))
+        validate = self._validate(judged, None) if is_judged(objective) else None
+        return StageData(StoreStreams(images, seed=seed), validate)
 
     def cached(self, plan: TransferPlan, read: Sequence[Cohort]) -> bool:
         """Tell whether a stage trains on cached features: whole images, not augmented, and a frozen encoder."""
@@ -165,6 +166,11 @@ class Arm:
             )
             raise DataError(msg)
         return {"score": chosen, **scores}
+
+
+def is_judged(objective: Objective) -> bool:
+    """Tell whether validation can judge a stage: one that reads no labels trains no head that could be scored."""
+    return any(spec.labelled for spec in objective.streams().values())
 
 
 def _fields(roster: Roster) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from allograft.study.executors.local import LocalExecutor
 from allograft.study.grid import Study
 from allograft.study.job import run_one
 from allograft.study.outcome import Done, RunKey
-from allograft.study.planning import plan_recipe
+from allograft.study.planning import plan_recipe, require_fit
 from allograft.study.prepared import Launch, Prepared, prepare, processors
 from allograft.study.store import RunStore
 from allograft.study.summarise import summarise
@@ -78,6 +78,7 @@ def require_sound_plans(prepared: Prepared) -> None:
 
     Raises:
         PlanError: a recipe's plan has problems; names recipe and data set.
+        ConfigError: a recipe's network cannot take the images; names the recipe.
     """
     for name, cohort in ((data.name, prepared.cohorts[data.name]) for data in prepared.study.datasets):
         for recipe in prepared.study.recipes:
@@ -87,3 +88,4 @@ def require_sound_plans(prepared: Prepared) -> None:
             except PlanError as error:
                 msg = f'recipe "{recipe.name}" on {name}: {error}'
                 raise PlanError(msg) from error
+            require_fit(recipe, cohort.task, prepared.shape(name))

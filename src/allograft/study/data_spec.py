@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -47,6 +47,8 @@ class DataSpec(Config):
         group_pattern: for folders of classes, a regular expression whose first group is the patient.
         unit: what a group is.
         preprocess: of these images, None takes the study's.
+        score_by: of a classification, what is scored: each "case", or each "group" by the mean of its cases'
+            probabilities (the frames of a video; name its column as group). Training sees single cases.
         regions: of a segmentation, what is scored in place of single classes (see `Task`).
         task: kind, classes and positive class.
     """
@@ -66,6 +68,7 @@ class DataSpec(Config):
     group_pattern: str | None = None
     unit: str = "patient"
     preprocess: Preprocess | None = None
+    score_by: Literal["case", "group"] = "case"
     regions: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     task: TaskSpec = TaskSpec()
 
@@ -111,7 +114,7 @@ def open_cohort(
         dataset = known_dataset(spec)
         cohort = dataset.prepare(None if progress is None else lambda done, total, _: progress(done, total))
         dataset.validate(cohort)
-        return _with_regions(cohort, spec)
+        return _with_scoring(cohort, spec)
     assert spec.path is not None
     labels = spec.task.model_dump()
     columns = spec.model_dump(
@@ -123,15 +126,16 @@ def open_cohort(
         folder=FolderSpec(**labels, group_pattern=spec.group_pattern, unit=spec.unit, name=spec.name),
         check_files=check_files,
     )
-    return _with_regions(cohort, spec)
+    return _with_scoring(cohort, spec)
 
 
-def _with_regions(cohort: Cohort, spec: DataSpec) -> Cohort:
-    """Let the task score the regions that the study names."""
-    if not spec.regions:
+def _with_scoring(cohort: Cohort, spec: DataSpec) -> Cohort:
+    """Let the task score the regions, or the groups, that the study names."""
+    if not spec.regions and spec.score_by == "case":
         return cohort
+    named = {"regions": spec.regions or cohort.task.regions, "score_by": spec.score_by}
     try:
-        task = Task.model_validate({**cohort.task.model_dump(), "regions": spec.regions})
+        task = Task.model_validate({**cohort.task.model_dump(), **named})
     except ValidationError as error:
         raise config_error(error, where=f'datasets, "{spec.name}"', model=Task) from error
     return replace(cohort, task=task)

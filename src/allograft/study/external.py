@@ -5,7 +5,6 @@ Nothing is chosen on the external cases: weights, temperature and threshold come
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -14,23 +13,18 @@ from allograft.core.errors import DataError
 from allograft.core.task import Task
 from allograft.data.cohort import Cohort
 from allograft.data.predictions import Predictions
-from allograft.data.split import classes_of
 from allograft.infer.ensemble import Predictor
 from allograft.infer.inputs import Input
 from allograft.infer.predict import Predicted, Prepared, decode, predict_prepared
-from allograft.metrics import metrics_for
-from allograft.metrics.judgement import Arm, judge, take
-from allograft.metrics.metric import Metric
 from allograft.metrics.operating_point import Rule
 from allograft.metrics.reliability import reliability
-from allograft.stats.verdict import MIN_UNITS
-from allograft.study.external_result import Bin, Calibration, External, Measured, Subset
+from allograft.study.external_masks import evaluate_masks
+from allograft.study.external_result import Bin, Calibration, External
 from allograft.study.known_images import KnownImages
+from allograft.study.measured import known_number, only, subset_of, warnings_of
 from allograft.study.operating import operating_results, validation_predictions
 from allograft.study.subgroups import subgroups
 from allograft.study.winner import Chosen
-from allograft.weights.card import read_card
-from allograft.weights.contamination import contamination_notes
 
 __all__ = ["evaluate"]
 
@@ -54,7 +48,7 @@ def evaluate(
         by: columns to divide the cases by.
         site: what the table calls the site.
         rule: how the threshold is chosen on validation: "youden", or "sensitivity" or "specificity" with
-            the wanted value.
+            the wanted value; a segmentation has none.
         on_image: called with how many images are done, of how many.
 
     Raises:
@@ -62,6 +56,8 @@ def evaluate(
         DataError: the classes differ from the networks', or no case can be used.
     """
     _require_task(cohort.task, predictor.task)
+    if predictor.task.kind == "segmentation":
+        return evaluate_masks(chosen, predictor, cohort, by=by, site=site, on_image=on_image)
     labelled = cohort.labelled()
     groups = list(subgroups(labelled, by, site=site))
     known = KnownImages(chosen.study, predictor.preprocess) if chosen.study else None
@@ -81,13 +77,13 @@ def evaluate(
         recipe=chosen.recipe,
         data=cohort.name,
         unit=cohort.unit,
-        whole=_subset(p, labelled, "", ""),
-        subsets=tuple(_subset(_only(p, ids), labelled, column, value) for column, value, ids in groups),
+        whole=subset_of(p, labelled, "", ""),
+        subsets=tuple(subset_of(only(p, ids), labelled, column, value) for column, value, ids in groups),
         calibration=_calibration(p),
         operating=operating,
         failed=tuple(item.error for item in found if item.error),
         duplicates=tuple(doubles),
-        warnings=(*_warnings(chosen, cohort, p, doubles, known), *said),
+        warnings=(*warnings_of(chosen, cohort, p, doubles, known), *said),
     )
 
 
@@ -125,83 +121,20 @@ def _predictions(cohort: Cohort, found: Sequence[Predicted], task: Task) -> Pred
     )
 
 
-def _only(p: Predictions, ids: Sequence[str]) -> Predictions:
-    wanted = set(ids)
-    return take(p, np.array([i for i, name in enumerate(p.ids) if name in wanted], dtype=np.int64))
-
-
-def _subset(p: Predictions, cohort: Cohort, column: str, value: str) -> Subset:
-    """Return every metric on these cases; below 6 units nobody can tell, so there is no interval."""
-    units = len(set(p.groups))
-    few = units < MIN_UNITS
-    note = f"cannot tell: {units} {cohort.unit}(s), at least {MIN_UNITS} are needed for an interval" if few else ""
-    counts = Counter(name for names in classes_of(cohort.subset(p.ids)).values() for name in names)
-    metrics = metrics_for(p.task.kind).values() if len(p) else ()
-    return Subset(
-        column=column,
-        value=value,
-        cases=len(p),
-        units=units,
-        classes={name: counts[name] for name in p.task.classes},
-        metrics=tuple(_measured(metric, p, cohort.unit, few=few) for metric in metrics),
-        note=note if len(p) else "no case of this value could be used",
-    )
-
-
-def _measured(metric: Metric, p: Predictions, unit: str, *, few: bool) -> Measured:
-    plain = metric.value(p)
-    if few or not np.isfinite(plain):
-        return Measured(metric=metric.name, title=metric.title, value=_known(plain))
-    one = judge(metric, [Arm(name="networks", predictions=(p,))], unit=unit)
-    estimate = one.estimates[0]
-    return Measured(
-        metric=metric.name,
-        title=metric.title,
-        value=_known(estimate.mean),
-        low=_known(estimate.ci.low),
-        high=_known(estimate.ci.high),
-        method=estimate.ci.method,
-    )
-
-
 def _calibration(p: Predictions) -> tuple[Calibration, ...]:
     return tuple(
         Calibration(
             label=label,
             bins=tuple(
-                Bin(low=b.low, high=b.high, cases=b.cases, confidence=_known(b.confidence), right=_known(b.right))
+                Bin(
+                    low=b.low,
+                    high=b.high,
+                    cases=b.cases,
+                    confidence=known_number(b.confidence),
+                    right=known_number(b.right),
+                )
                 for b in bins
             ),
         )
         for label, bins in reliability(p).items()
     )
-
-
-def _warnings(
-    chosen: Chosen, cohort: Cohort, p: Predictions, doubles: Sequence[str], known: KnownImages | None
-) -> list[str]:
-    """Return what makes the validation less external than its name."""
-    said = list(cohort.notes)
-    if doubles:
-        said.append(
-            f"{len(doubles)} of {len(p)} external images are images of the study itself (first: {doubles[0]}): "
-            "the result is not external. Leave them out."
-        )
-    if known is None or not len(known):
-        said.append("the study's images are not beside the networks, so doubled images could not be looked for.")
-    missing = [name for name in p.task.classes if not _occurs(p, name)]
-    if missing:
-        said.append(f"no external case of {', '.join(missing)}: metrics that need it have no value.")
-    card = chosen.bundles[0] / "card.yaml"
-    if card.exists():
-        said += contamination_notes(cohort.name, cohort.seen_as, read_card(card))
-    return said
-
-
-def _occurs(p: Predictions, name: str) -> bool:
-    k = p.task.classes.index(name)
-    return bool((p.targets[:, k] == 1).any() if p.task.kind == "multilabel" else (p.targets == k).any())
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 from allograft.core.config import Config
 
-__all__ = ["Bin", "Calibration", "External", "Measured", "OperatingResult", "Rate", "Subset"]
+__all__ = [
+    "Bin", "Calibration", "CaseScore", "ClassResult", "External", "Measured", "OperatingResult", "Rate", "Subset",
+]  # fmt: skip
 
 
 class Measured(Config):
@@ -92,6 +94,48 @@ class OperatingResult(Config):
     rates: tuple[Rate, ...]
 
 
+class ClassResult(Config):
+    """One class or region of a segmentation over all external cases.
+
+    Args:
+        name: of the class.
+        present: cases that hold it.
+        missed: of these, cases where nothing was predicted; they count as the worst value.
+        false_alarms: cases that do not hold it and where it was predicted; they count as the worst value.
+        absent: cases with neither, which no metric counts.
+        metrics: every metric of masks, over the cases that have a value.
+    """
+
+    name: str
+    present: int
+    missed: int
+    false_alarms: int
+    absent: int
+    metrics: tuple[Measured, ...]
+
+
+class CaseScore(Config):
+    """One class or region of one external case.
+
+    Args:
+        case: its id.
+        unit: its independent unit.
+        name: of the class.
+        outcome: "both", "missed", "false_alarm" or "absent".
+        truth: elements that are true.
+        predicted: elements that are predicted.
+        values: by metric; None where the class is neither true nor predicted.
+    """
+
+    case: str
+    unit: str
+    name: str
+    outcome: str
+    truth: int
+    predicted: int
+    values: Mapping[str, float | None]
+
+
 class External(Config):
     """External validation of a study's winner or of one run.
 
@@ -102,6 +146,8 @@ class External(Config):
         unit: what is independent.
         whole: all cases.
         subsets: by column and value.
+        by_class: of a segmentation, each class and region.
+        scores: of a segmentation, each case and class.
         calibration: reliability bins.
         operating: thresholds from validation, none where there is no validation.
         failed: messages of images that could not be used.
@@ -115,6 +161,8 @@ class External(Config):
     unit: str
     whole: Subset
     subsets: tuple[Subset, ...] = ()
+    by_class: tuple[ClassResult, ...] = ()
+    scores: tuple[CaseScore, ...] = ()
     calibration: tuple[Calibration, ...] = ()
     operating: tuple[OperatingResult, ...] = ()
     failed: tuple[str, ...] = ()

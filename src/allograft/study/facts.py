@@ -11,6 +11,7 @@ from typing import Any
 from allograft import catalog
 from allograft.data.cohort import Cohort
 from allograft.data.split import Fold
+from allograft.data.store import Store
 from allograft.study.data_spec import known_dataset
 from allograft.study.grid import Study
 from allograft.study.recipe import Recipe
@@ -32,7 +33,7 @@ def recipe_words(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def data_facts(cohort: Cohort, folds: Sequence[Fold]) -> dict[str, Any]:
+def data_facts(cohort: Cohort, folds: Sequence[Fold], store: Store) -> dict[str, Any]:
     """Return what judging needs to know of a data set."""
     labelled = cohort.labelled()
     return {
@@ -43,7 +44,16 @@ def data_facts(cohort: Cohort, folds: Sequence[Fold]) -> dict[str, Any]:
         "labelled": len(labelled),
         "groups": len(cohort.groups),
         "folds": len(folds),
+        "units_of_size": _units_of_size(store),
     }
+
+
+def _units_of_size(store: Store) -> dict[str, str]:
+    """Return what distances and volumes of these images are in; pixels, where files say no size."""
+    found = {grid.geometry.unit for grid in store.index.grids}
+    length = "mm" if found == {"mm"} else "px" if "mm" not in found else "mm or px"
+    power = "³" if store.dims == 3 else "²"
+    return {"length_unit": length, "volume_unit": " or ".join(f"{one}{power}" for one in length.split(" or "))}
 
 
 def cohort_card(study: Study, name: str, cohort: Cohort) -> dict[str, Any]:

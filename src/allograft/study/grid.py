@@ -14,6 +14,7 @@ from allograft.core.errors import ConfigError, did_you_mean
 from allograft.data.patches import Patches
 from allograft.data.preprocess import Preprocess
 from allograft.data.transforms.augment import Augment
+from allograft.infer.views import Views
 from allograft.study.data_spec import DataSpec
 from allograft.study.outcome import RunKey
 from allograft.study.recipe import Recipe
@@ -81,6 +82,8 @@ class Study(Config):
             suggests a size from the images. Multiples of the encoder's largest stride.
         augment: augmentation of training images for every recipe that does not name its own.
         search: the learning-rate search.
+        views: what a network predicts an image from, in validation and test alike: "plain", or for 2-D
+            classification "ten_crop", the mean over four corners, centre and their mirror images.
         select_by: what validation chooses weights and rates by: the primary metric or the loss.
         accept_licence: cards whose non-commercial licence the user accepts.
     """
@@ -102,6 +105,7 @@ class Study(Config):
     patches: Patches | None = None
     augment: Augment = Augment(preset="light")
     search: Search = Search()
+    views: Views = "plain"
     select_by: Literal["metric", "loss"] = "metric"
     accept_licence: tuple[str, ...] = ()
 
@@ -186,7 +190,7 @@ class Study(Config):
 
     def _key(self, recipe: Recipe, data: str, cell: tuple[int, int, float], identity: Mapping[str, Any]) -> RunKey:
         fold, seed, fraction = cell
-        shared = {"preprocess", "patches", "augment", "search", "select_by", "folds", "primary_metric"}
+        shared = {"preprocess", "patches", "augment", "search", "select_by", "views", "folds", "primary_metric"}
         facts = RunFacts(
             recipe=recipe.model_dump(mode="json", exclude={"name"}),
             shared=self.model_dump(mode="json", include=shared),

@@ -9,7 +9,7 @@ from allograft.study.summary import Pair, Table
 __all__ = ["headline"]
 
 
-def headline(tables: Sequence[Table], baseline: str, metric: str) -> tuple[str, ...]:
+def headline(tables: Sequence[Table], baseline: str, metric: str, *, larger_is_better: bool = True) -> tuple[str, ...]:
     """Return the verdict of a study.
 
     First who won and whether that is real, then each comparison with the baseline.
@@ -18,19 +18,20 @@ def headline(tables: Sequence[Table], baseline: str, metric: str) -> tuple[str, 
         tables: by data set and label fraction, the most labels first.
         baseline: the baseline recipe.
         metric: the metric in words.
+        larger_is_better: its direction.
     """
     if not tables:
         return ("Nothing can be said yet: no seed is finished for all recipes.",)
     said: list[str] = []
     for table in tables:
         where = f"On {table.dataset}" + (f" with {table.label_fraction:.0%} of the labels" if len(tables) > 1 else "")
-        said.append(f"{where}: {_winner(table, metric)}")
+        said.append(f"{where}: {_winner(table, metric, 'highest' if larger_is_better else 'lowest')}")
     first = tables[0]
     said += [pair.sentence for pair in first.pairs if baseline in {pair.a, pair.b}]
     return tuple(said)
 
 
-def _winner(table: Table, metric: str) -> str:
+def _winner(table: Table, metric: str, most: str) -> str:
     """Say which recipe leads, and which others cannot be told from it."""
     best = table.recipes[0]
     if best.estimate.mean is None:
@@ -39,7 +40,7 @@ def _winner(table: Table, metric: str) -> str:
         return f"{best.name} reaches {best.estimate.mean:.3f} {metric}; there is nothing to compare it with."
     lead = [recipe.name for recipe in table.recipes if recipe.estimate.mean == best.estimate.mean]
     has, it = ("has", "it") if len(lead) == 1 else ("share", best.name)
-    score = f"{_list(lead)} {has} the highest {metric} ({best.estimate.mean:.3f})"
+    score = f"{_list(lead)} {has} the {most} {metric} ({best.estimate.mean:.3f})"
     pairs = [pair for pair in table.pairs if best.name in {pair.a, pair.b}]
     if any(pair.verdict == "cannot tell" for pair in pairs):
         units = f"{table.n_units} {table.unit}" + ("" if table.n_units == 1 else "s")

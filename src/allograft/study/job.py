@@ -110,6 +110,7 @@ def _pool(prepared: Prepared, name: str, training: tuple[str, ...], source: Sour
         normalise=normaliser(expects, store.space, store.channels, preprocess=store.index.preprocess),
         metric=prepared.metric if name in studied else METRICS[task.primary_metric],
         patches=prepared.patches[name],
+        views=prepared.study.views if name in studied else "plain",
     )
 
 
@@ -199,7 +200,7 @@ def _finish(aside: Path, lab: RunLab, net: Network, found: Mapping[str, Predicti
     }
     write_text(aside / "plan-table.json", json.dumps(shown))
     scaled = lab.task.kind not in {"regression", "segmentation"}
-    temperature = fit_temperature(found["val"]).value if scaled else 1.0
+    temperature = fit_temperature(_single(lab, net, found["val"])).value if scaled else 1.0
     keep_bundle(aside / "model", lab, net, temperature)
     notes = dict.fromkeys(
         (lab.arm.pool.normalise.note, *lab.notes, *(n for record in lab.records for n in record.notes))
@@ -216,6 +217,13 @@ def _finish(aside: Path, lab: RunLab, net: Network, found: Mapping[str, Predicti
     )
     write_text(aside / "outcome.json", outcome.model_dump_json())
     return outcome
+
+
+def _single(lab: RunLab, net: Network, found: Predictions) -> Predictions:
+    """Return validation predictions of single cases, which a temperature is for, where groups are scored."""
+    if lab.task.score_by == "case":
+        return found
+    return lab.arm.pool.cases(net, lab.cohorts["val"], lab.arm.device)
 
 
 def _inspect(aside: Path, lab: RunLab, net: Network) -> None:

@@ -23,6 +23,7 @@ def keep_bundle(folder: Path, lab: RunLab, net: Network, temperature: float) -> 
         preprocess=arm.pool.store.index.preprocess,
         normalise=arm.pool.normalise,
         patches=arm.pool.patches,
+        views=arm.pool.views,
         size=arm.pool.shape[1:],
         temperature=temperature,
         precision=arm.device.precision,

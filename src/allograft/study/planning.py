@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from allograft import catalog
-from allograft.core.errors import PlanError
+from allograft.core.errors import ConfigError, PlanError
 from allograft.core.task import Task
 from allograft.data.cohort import Cohort
 from allograft.data.io.image import read_channels
 from allograft.data.normalise import normaliser
 from allograft.nets.build import build_network
+from allograft.nets.network import Network
 from allograft.study.data_spec import open_cohort
 from allograft.study.grid import Study
 from allograft.study.recipe import Recipe
@@ -20,7 +23,7 @@ from allograft.weights.card import WeightSource
 from allograft.weights.contamination import contamination_notes, licence_note
 from allograft.weights.plan import TransferPlan
 
-__all__ = ["Planned", "plan_recipe", "plan_study"]
+__all__ = ["Planned", "plan_recipe", "plan_study", "require_fit"]
 
 
 class Planned(NamedTuple):
@@ -75,16 +78,35 @@ def plan_recipe(recipe: Recipe, study: Study, cohort: Cohort, channels: int, *, 
         raise PlanError(msg) from error
 
 
+def require_fit(recipe: Recipe, task: Task, shape: tuple[int, ...]) -> None:
+    """Pass a batch of images (C, *S) through a recipe's network, on shapes alone.
+
+    Raises:
+        ConfigError: the network cannot take them: too small for its strides, or not a multiple of them.
+    """
+    net = _network(recipe, task, shape[0])
+    try:
+        net(torch.empty(recipe.budget.batch, *shape, device="meta"))
+    except NotImplementedError:  # an operation without shapes alone: the first step will tell
+        return
+    except (ConfigError, RuntimeError, ValueError) as error:
+        size = "x".join(map(str, shape[1:]))
+        msg = (
+            f'recipe "{recipe.name}": {recipe.net.encoder} cannot take images of {size} in batches of '
+            f"{recipe.budget.batch} ({error}). Choose a larger patches.size or preprocess.size, or another network."
+        )
+        raise ConfigError(msg) from error
+
+
+def _network(recipe: Recipe, task: Task, channels: int) -> Network:
+    """Return the recipe's network on the meta device."""
+    tasks, parts = {task.head: task}, catalog.parts(recipe.net)
+    return build_network(recipe.net, tasks, in_channels=channels, seed=0, parts=parts, device="meta")
+
+
 def _started(recipe: Recipe, task: Task, channels: int, base: Path) -> TransferPlan:
     """Return the start's plan on the meta device."""
-    net = build_network(
-        recipe.net,
-        {task.head: task},
-        in_channels=channels,
-        seed=0,
-        parts=catalog.parts(recipe.net),
-        device="meta",
-    )
+    net = _network(recipe, task, channels)
     source = open_source(recipe.source, base) if recipe.source else None
     return recipe.start.plan(net, source)
 

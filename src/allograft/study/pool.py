@@ -19,6 +19,7 @@ from allograft.data.streams import Roster, StoreStreams, StreamSource
 from allograft.data.transforms.augment import Augment
 from allograft.infer.forward import predict
 from allograft.infer.score_masks import Keep, Scoring, score_masks
+from allograft.infer.views import Views
 from allograft.metrics.mask_mean import MaskMean
 from allograft.metrics.metric import Metric
 from allograft.metrics.segmentation import MASK_METRICS
@@ -42,6 +43,7 @@ class Pool:
         normalise: from stored values to the input contract of the weights.
         metric: what validation on it is judged by.
         patches: windows of a segmentation, None for other tasks.
+        views: what an image is predicted from, itself or ten crops.
     """
 
     whole: Cohort
@@ -49,6 +51,7 @@ class Pool:
     normalise: Normaliser
     metric: Metric
     patches: Patches | None = None
+    views: Views = "plain"
 
     @property
     def task(self) -> Task:
@@ -73,14 +76,22 @@ class Pool:
         )
 
     def predict(self, net: Network, cohort: Cohort, device: Device, cache: FeatureCache | None = None) -> Predictions:
-        """Predict every case once, without augmentation; masks on the prepared grid, by the primary metric."""
+        """Predict what is scored, without augmentation; masks on the prepared grid, by the primary metric."""
         with device.session():
             if self.patches is not None:
                 assert isinstance(self.metric, MaskMean), "checked when the study was prepared"
                 return score_masks([net], cohort, self._scoring(device, own=False, metrics=[self.metric.metric]))
-            groups = {case.id: case.group for case in cohort}
-            batches = self.batches(cohort) if cache is None else map(cache.fill, self.batches(cohort, images=False))
-            return predict(net, batches, self.task, groups=groups, precision=device.precision)
+        found = self.cases(net, cohort, device, cache)
+        return found.of_groups() if self.task.score_by == "group" else found
+
+    def cases(self, net: Network, cohort: Cohort, device: Device, cache: FeatureCache | None = None) -> Predictions:
+        """Predict every case of a classification by itself; crops are made of images, features of them are not used."""
+        groups = {case.id: case.group for case in cohort}
+        cached = cache is not None and self.views == "plain"
+        batches = self.batches(cohort, images=not cached)
+        with device.session():
+            filled = map(cache.fill, batches) if cached and cache is not None else batches
+            return predict(net, filled, self.task, groups=groups, precision=device.precision, views=self.views)
 
     def judge(
         self,

@@ -22,7 +22,7 @@ from allograft.data.split import Fold, folds
 from allograft.data.store import Store
 from allograft.metrics import METRICS
 from allograft.metrics.metric import Metric
-from allograft.study.admission import audited, primary_metric, require_same_task
+from allograft.study.admission import audited, primary_metric, require_same_task, require_views
 from allograft.study.data_spec import fingerprint, open_cohort
 from allograft.study.facts import card_facts, cohort_card, data_facts, environment, recipe_words
 from allograft.study.grid import Study
@@ -106,6 +106,11 @@ class Prepared:
             raise ConfigError(msg)
         return {count / least: count for count in self.study.label_counts}
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return (C, *S) of what enters a network: a window of a segmentation, else a whole image."""
+        patches, store = self.patches[name], self.stores[name]
+        return store.shape if patches is None else (store.channels, *patches.size)
+
     def pseudonyms(self, name: str) -> dict[str, str]:
         """Return the pseudonym of every id and group of a data set."""
         cohort = self.cohorts[name]
@@ -173,7 +178,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "baseline": study.baseline,
         "threshold_share": THRESHOLD_SHARE,
         "recipes": {recipe.name: recipe_words(recipe) for recipe in study.recipes},
-        "data": {name: data_facts(cohort, prepared.folds[name]) for name, cohort in cohorts.items()},
+        "data": {n: data_facts(c, prepared.folds[n], prepared.stores[n]) for n, c in cohorts.items()},
         "data_cards": [cohort_card(study, name, cohort) for name, cohort in cohorts.items()],
         "unseen": [data.name for data in study.unseen],
         "weight_cards": [card_facts(find_card(source, prepared.base)) for source in sources],
@@ -206,6 +211,7 @@ def _assemble(
     cut |= {d.name: held_out(cohorts[d.name]) for d in study.auxiliary} | {d.name: () for d in study.unseen}
     where = folder / "cache" / "images"
     stores = {d.name: Store.build(cohorts[d.name], d.preprocess or study.preprocess, where) for d in study.data}
+    require_views(study, cohorts, {name: store.dims for name, store in stores.items()})
     patches = windows(study, {n: c.task for n, c in cohorts.items()}, stores)
     device, metric, base = settled
     return Prepared(study, folder, cohorts, cut, stores, patches, device, metric, _salt(folder), base)

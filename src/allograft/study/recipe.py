@@ -47,7 +47,7 @@ class Recipe(Config):
         procedure: in what order stages follow.
         optim: optimiser; its rate is used where the study's search names no candidates.
         budget: steps, batch and validations; the search is paid out of the steps.
-        augment: "none", "light" or "strong"; None takes the study's. Recipes whose encoder is frozen
+        augment: "none", "light", "strong" or "geometric"; None takes the study's. Recipes whose encoder is frozen
             train on features of the plain images where this is "none".
     """
 

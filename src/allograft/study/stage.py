@@ -13,7 +13,7 @@ from allograft.contracts import Budget, Objective, Optim, Started, Tuning
 from allograft.core.config import Config
 from allograft.core.seeds import seed_for
 from allograft.data.cohort import Cohort
-from allograft.study.arm import Arm
+from allograft.study.arm import Arm, is_judged
 from allograft.train.history import History
 from allograft.train.loop import fit
 from allograft.train.training import Training
@@ -77,11 +77,13 @@ def train_stage(stage: Stage, arm: Arm) -> StageRecord:
     """Search the rate on validation inside the stage's steps, then train; the network changes in place.
 
     Each candidate trains for an equal part of the search's share and is scored once, at its end; of
-    equal scores the smaller rate is taken.
+    equal scores the smaller rate is taken. A stage without labels is not validated: it takes the recipe's
+    own rate and keeps its last weights.
     """
-    candidates = arm.candidates()
-    whole = arm.recipe.budget
-    each, rest = arm.search.trial_steps(stage.steps), arm.search.training_steps(stage.steps)
+    judged, whole = is_judged(stage.objective), arm.recipe.budget
+    candidates = arm.candidates() if judged else (arm.recipe.optim.lr,)
+    each = arm.search.trial_steps(stage.steps) if judged else 0
+    rest = arm.search.training_steps(stage.steps) if judged else stage.steps
     once = whole.model_copy(update={"steps": each, "evals": 1})
     scores: dict[float, float] = {}
     for lr in candidates if each else ():

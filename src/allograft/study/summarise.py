@@ -17,6 +17,7 @@ from allograft.metrics import METRICS, metrics_for
 from allograft.metrics.judgement import Judgement
 from allograft.metrics.metric import Metric
 from allograft.study.curves import efficiency_curves, layer_table, similarity, validation_curves
+from allograft.study.examples import examples
 from allograft.study.frames import from_frame
 from allograft.study.headline import headline
 from allograft.study.judge import Cell, judge_recipes, seed_values
@@ -60,7 +61,7 @@ def summarise(folder: Path) -> Summary:
         metric_title=metric.title,
         larger_is_better=metric.larger_is_better,
         baseline=facts["baseline"],
-        headline=headline(tables, facts["baseline"], metric.title),
+        headline=headline(tables, facts["baseline"], metric.title, larger_is_better=metric.larger_is_better),
         tables=tuple(tables),
         efficiency=efficiency_curves(tables),
         runs=tuple(_row(o, metric.name) for o in done.values()),
@@ -99,6 +100,7 @@ def _table(
     between, baseline = similarity(store, used)
     best = -1.0 if metric.larger_is_better else 1.0
     units = cells[0].joined().groups
+    ranked.sort(key=lambda r: (r.estimate.mean is None, best * (r.estimate.mean or 0)))
     return Table(
         dataset=keys[0].dataset,
         label_fraction=keys[0].label_fraction,
@@ -106,7 +108,7 @@ def _table(
         n_units=len(set(units)),
         n_cases=len(units),
         classes=task.classes,
-        recipes=tuple(sorted(ranked, key=lambda r: best * (r.estimate.mean if r.estimate.mean is not None else 0))),
+        recipes=tuple(ranked),
         pairs=tuple(pair_of(c, cells, metric) for c in judged[metric.name].comparisons),
         validation_curves=curves.scores,
         loss_curves=curves.losses,
@@ -115,14 +117,24 @@ def _table(
         similarity_baseline=baseline,
         notes=tuple(data["notes"]),
         unseen=tuple(judge_unseen(store, used, facts, metric, name) for name in facts.get("unseen", ())),
+        **data.get("units_of_size", {}),
+        examples=examples(store, used, cells, _beside(ranked, facts["baseline"]), metric),
     ), said
 
 
+def _beside(ranked: Sequence[Ranked], baseline: str) -> list[str]:
+    """Return the recipe that leads and the baseline, or the second recipe where the baseline leads."""
+    lead, *others = [r.name for r in ranked]
+    return [lead, *([baseline] if baseline in others else others[:1])]
+
+
 def _judged(cells: Sequence[Cell], metric: Metric, kind: str, unit: str, margin: float | None) -> dict[str, Judgement]:
-    """Estimate every metric; compare recipes by the primary one."""
+    """Estimate every metric; compare recipes by the primary one. A run may be older than a mask metric."""
+    masks = [fold.masks for cell in cells for fold in cell.folds if fold.masks is not None]
     return {
         name: judge_recipes(cells, each, unit=unit, margin=margin, pairs=name == metric.name)
         for name, each in metrics_for(kind).items()
+        if all(name in found.values for found in masks)
     }
 
 
@@ -193,6 +205,8 @@ def _by_class(row: Row) -> dict[str, dict[str, float]]:
     folds = [fold for cell in row.cells if cell.recipe == row.name for fold in cell.folds]
     for name in BY_CLASS:
         if folds[0].task.kind not in METRICS[name].kinds:
+            continue
+        if any(fold.masks is not None and name not in fold.masks.values for fold in folds):
             continue
         found = [METRICS[name].per_class(fold) for fold in folds]
         known = {c: [r[c] for r in found if np.isfinite(r[c])] for c in found[0]}

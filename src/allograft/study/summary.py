@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -10,7 +11,7 @@ from pydantic import Field
 from allograft.core.config import Config
 from allograft.study.outcome import Failed, RunKey
 
-__all__ = ["Curve", "Estimate", "Layer", "Pair", "Ranked", "RunRow", "Summary", "Table", "Unseen"]
+__all__ = ["Curve", "Estimate", "Example", "Layer", "Pair", "Ranked", "RunRow", "Seen", "Summary", "Table", "Unseen"]
 
 
 class Estimate(Config):
@@ -130,8 +131,46 @@ class Unseen(Config):
     pairs: tuple[Pair, ...]
 
 
+class Seen(Config):
+    """One test case as one run segmented it.
+
+    Args:
+        recipe, run, seed: which run.
+        value: primary metric of the whole case, None where nothing is there and nothing was predicted.
+        dice: Dice of the whole case by class, of classes that are there or were predicted.
+        slice: file of the slice to show (see `study.slices`).
+    """
+
+    recipe: str
+    run: str
+    seed: int
+    value: float | None
+    dice: Mapping[str, float]
+    slice: Path
+
+
+class Example(Config):
+    """A test case that is shown: "best", "median" or "worst" of the leading recipe.
+
+    Args:
+        which: of the three.
+        case: its pseudonym.
+        seen: by the leading recipe, then by the baseline; by the second recipe where the baseline leads.
+    """
+
+    which: str
+    case: str
+    seen: tuple[Seen, ...]
+
+
 class Table(Config):
-    """Everything about one data set and one label fraction."""
+    """Everything about one data set and one label fraction.
+
+    Args:
+        length_unit: what distances between masks are in: "mm", or "px" where the data say no size; "" where unknown.
+        volume_unit: the same of volumes (areas in 2-D).
+        examples: test cases of a segmentation to be shown.
+    """
 
     dataset: str
     label_fraction: float
@@ -148,6 +187,9 @@ class Table(Config):
     similarity_baseline: float | None = None
     notes: tuple[str, ...] = ()
     unseen: tuple[Unseen, ...] = ()
+    length_unit: str = ""
+    volume_unit: str = ""
+    examples: tuple[Example, ...] = ()
 
 
 class RunRow(Config):

@@ -8,6 +8,7 @@ from allograft import catalog
 from allograft.core.config import Config
 from allograft.core.errors import DataError, did_you_mean
 from allograft.infer.ensemble import Predictor, open_bundles
+from allograft.metrics import METRICS
 from allograft.study.outcome import Done, RunKey
 from allograft.study.store import RunStore
 from allograft.study.summarise import summarise
@@ -89,11 +90,13 @@ def _winner(folder: Path, dataset: str) -> Chosen:
     runs = [k for k in keys if (k.recipe, k.dataset, k.label_fraction) == wanted]
     done = [k for k in runs if isinstance(store.outcome(k.id), Done)]
     folds, seeds = len({k.fold for k in done}), len({k.seed for k in done})
+    scaled = ", each at the temperature fitted on its own validation cases"
+    scaled = "" if "segmentation" in METRICS[summary.metric].kinds else scaled
     said = (
         f'Recipe "{best.name}" leads the study\'s ranking on {table.dataset} ({best.estimate.mean:.3f} '
         f"{summary.metric_title}). Its {len(done)} networks ({_count(folds, 'fold')}, {_count(seeds, 'seed')}"
-        f"{'' if len(done) == len(runs) else f', {len(runs) - len(done)} unfinished'}) are averaged, each at the "
-        "temperature fitted on its own validation cases; no run is chosen by its test result."
+        f"{'' if len(done) == len(runs) else f', {len(runs) - len(done)} unfinished'}) are averaged{scaled}; "
+        "no run is chosen by its test result."
     )
     return Chosen(
         said=said,

@@ -201,9 +201,9 @@ def test_every_synthetic_image_is_read_once(tmp_path, monkeypatch):
     )
     looked = []
 
-    def counted(case):
+    def counted(case, head):
         looked.append(case.id)
-        return look(case)
+        return look(case, head)
 
     monkeypatch.setattr("allograft.data.audit.look", counted)
     result = audit(Cohort(name="x", task=Task(kind="binary", classes=("0", "1")), cases=cases))

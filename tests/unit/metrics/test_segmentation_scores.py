@@ -9,10 +9,11 @@ import pytest
 
 from allograft.core.errors import ConfigError, DataError
 from allograft.core.task import Task
-from allograft.metrics.segmentation.collapse import collapse_warning
+from allograft.data.mask_scores import MaskScores
+from allograft.metrics.segmentation.collapse import collapse_of_scores, collapse_warning
 from allograft.metrics.segmentation.dice import Dice
 from allograft.metrics.segmentation.hd95 import HD95
-from allograft.metrics.segmentation.score import foreground, score_case
+from allograft.metrics.segmentation.score import score_case
 from allograft.metrics.segmentation.summary import case_values, settle_skipped, summarise
 
 METRICS = (Dice(), HD95())
@@ -147,6 +148,19 @@ def test_a_collapsed_network_is_named_and_a_healthy_one_is_not():
     assert 'never predicts "b"' in collapse_warning([only_a] * 3)
     assert collapse_warning([rows(NOTHING, NOTHING, classes, ())] * 3) == ""
     assert collapse_warning([]) == ""
+
+
+def test_scores_of_a_study_say_the_same_as_the_rows_of_synthetic_cases():
+    classes, truth = {"a": (1,), "b": (2,)}, labels(v1=(1, 1, 4), v2=(7, 7, 3))
+    all_a = np.ones_like(truth)
+    for prediction in (truth, labels(v1=(1, 1, 4)), NOTHING, all_a):
+        found = rows(prediction, truth, classes, ())
+        row = [[score.predicted_voxels for score in found]], [[score.truth_voxels for score in found]]
+        counts = [np.array([*part[0] * 3, *[-1] * 2]).reshape(4, 2) for part in row]  # the last has no mask
+        scores = MaskScores(classes=("a", "b"), values={}, predicted=counts[0], truth=counts[1])
+        assert collapse_of_scores(scores, [truth.size] * 4) == collapse_warning([found] * 3)
+    assert "nearly everywhere" in collapse_of_scores(scores, [truth.size] * 4)
+    assert "nearly everywhere" not in collapse_of_scores(scores, [2 * truth.size] * 4)
 
 
 def test_a_flooded_network_is_named():

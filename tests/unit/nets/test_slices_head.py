@@ -25,9 +25,10 @@ def network(pool: str, task: Task = THREE, encoder: str = "resnet10_slice", dims
     return net.eval()
 
 
-def toy(rows: int, columns: int, a: float, b: float) -> torch.Tensor:
-    """The numbers of the worked example: sin(a * (i + 1) + b) over a matrix, row by row."""
-    return torch.sin(a * torch.arange(1, rows * columns + 1).double() + b).reshape(rows, columns)
+def toy(n: int, d: int, a: float, b: float) -> torch.Tensor:
+    """Return sin(a i + b j + 0.1 i j), i and j from 1: numbers that anyone can make again."""
+    i, j = torch.arange(1, n + 1).double()[:, None], torch.arange(1, d + 1).double()[None]
+    return torch.sin(a * i + b * j + 0.1 * i * j)
 
 
 @pytest.mark.parametrize("task", [BINARY, THREE], ids=["binary", "multiclass"])
@@ -60,6 +61,21 @@ def test_attention_equals_the_formula_written_out() -> None:
         a = torch.stack(score).softmax(0)
         z.append(head.linear.weight @ (case * a).sum(1) + head.linear.bias)
     torch.testing.assert_close(head.over_slices(h), torch.stack(z))
+
+
+def test_attention_gives_the_worked_example() -> None:
+    """Five instances of three features; hidden layers without biases, computed elsewhere."""
+    head = PooledSlices(3, 2, pool="slice_attention", kind="multiclass").double()
+    head.value, head.gate, head.score = (torch.nn.Linear(*s).double() for s in ((3, 2), (3, 2), (2, 1)))
+    with torch.no_grad():
+        for p in (head.value, head.gate, head.score):
+            p.bias.zero_()
+        head.value.weight.copy_(toy(3, 2, 0.5, 0.9).T)
+        head.gate.weight.copy_(toy(3, 2, 0.4, 1.2).T)
+        head.score.weight.copy_(torch.tensor([[0.6, -0.4]]))
+        found = head.weights(toy(5, 3, 0.7, 0.2).T[None])[0]
+    expected = torch.tensor([0.28518277, 0.26668433, 0.16489833, 0.12708502, 0.15614955]).double()
+    torch.testing.assert_close(found, expected, atol=1e-7, rtol=0)
 
 
 def test_attention_weights_sum_to_one_and_know_no_order() -> None:

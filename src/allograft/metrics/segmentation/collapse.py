@@ -7,14 +7,63 @@ Dice then says 0, its accuracy 0.99; this says what happened, in words, while th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 from allograft.core.errors import ConfigError
-from allograft.metrics.segmentation.score import ClassScore
+from allograft.data.mask_scores import MaskScores
 
-__all__ = ["collapse_warning"]
+__all__ = ["Counted", "collapse_of_scores", "collapse_warning"]
 
 
-def collapse_warning(cases: Sequence[Sequence[ClassScore]], *, share: float = 0.01) -> str:
+class Counted(Protocol):
+    """What the detector reads of a class of a case; a `ClassScore` is one."""
+
+    @property
+    def name(self) -> str:
+        """Of the class or region."""
+
+    @property
+    def predicted_voxels(self) -> int:
+        """Elements that are predicted."""
+
+    @property
+    def truth_voxels(self) -> int:
+        """Elements that are true."""
+
+    @property
+    def image_voxels(self) -> int:
+        """Elements of the image."""
+
+
+class _Row(NamedTuple):
+    """One class of one case."""
+
+    name: str
+    predicted_voxels: int
+    truth_voxels: int
+    image_voxels: int
+
+
+def collapse_of_scores(scores: MaskScores, elements: Sequence[int], *, share: float = 0.01) -> str:
+    """Return the warning for the scores of a study's run; cases without a mask take no part.
+
+    Args:
+        scores: of N cases.
+        elements: size of each case's image on the grid that the scores were counted on, N of them.
+        share: as in `collapse_warning`.
+
+    Raises:
+        ConfigError: the share is not in (0, 1).
+    """
+    rows = [
+        [_Row(*row, size) for row in zip(scores.classes, predicted.tolist(), truth.tolist(), strict=True)]
+        for predicted, truth, size in zip(scores.predicted, scores.truth, elements, strict=True)
+        if (truth >= 0).all()
+    ]
+    return collapse_warning(rows, share=share)
+
+
+def collapse_warning(cases: Sequence[Sequence[Counted]], *, share: float = 0.01) -> str:
     """Return a warning where a class is predicted nowhere, or nearly everywhere, in all cases; "" for none.
 
     Args:
@@ -49,12 +98,12 @@ def collapse_warning(cases: Sequence[Sequence[ClassScore]], *, share: float = 0.
     return " ".join(said)
 
 
-def _vanished(rows: Sequence[ClassScore], share: float) -> bool:
+def _vanished(rows: Sequence[Counted], share: float) -> bool:
     true = [row for row in rows if row.truth_voxels]
     return bool(true) and all(row.predicted_voxels < share * row.truth_voxels for row in true)
 
 
-def _flooded(rows: Sequence[ClassScore], share: float) -> bool:
+def _flooded(rows: Sequence[Counted], share: float) -> bool:
     """Tell whether the class fills every image although it does not in truth."""
     other = [row for row in rows if row.truth_voxels < row.image_voxels]
     left = [(row.image_voxels - row.predicted_voxels) / (row.image_voxels - row.truth_voxels) for row in other]

@@ -26,7 +26,7 @@ from allograft.core.config import Config
 from allograft.metrics.segmentation.mask_pair import MaskPair, check_spacing
 from allograft.metrics.segmentation.score import Classes, Labels, class_pairs
 
-__all__ = ["Localisation", "LocalisationScore", "centroids"]
+__all__ = ["Localisation", "LocalisationScore", "centroid_errors", "centroids"]
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -78,12 +78,7 @@ class Localisation(Config):
             DataError: the masks are not boolean, differ in shape, or the spacing does not fit them.
         """
         pair = MaskPair(prediction, truth, spacing_mm)
-        predicted = centroids(pair.prediction, pair.spacing_mm, min_mm=self.min_mm)
-        true = centroids(pair.truth, pair.spacing_mm)
-        distance = cdist(true, predicted)
-        rows, columns = linear_sum_assignment(distance)
-        found = distance[rows, columns]
-        return _score(found, found < self.within_mm, len(true), len(predicted), pair.diagonal_mm)
+        return centroid_errors(pair, within_mm=self.within_mm, min_mm=self.min_mm)
 
     def match_labels(
         self, prediction_labels: Labels, truth_labels: Labels, classes: Classes, spacing_mm: Sequence[float]
@@ -114,6 +109,22 @@ class Localisation(Config):
         error = np.array([math.dist(true[name], predicted[name]) for name in both])
         nearest = np.array([min(math.dist(p, predicted[name]) for p in true.values()) for name in both])
         return _score(error, (error <= nearest) & (error < self.within_mm), len(true), len(predicted), diagonal)
+
+
+def centroid_errors(pair: MaskPair, *, within_mm: float, min_mm: float) -> LocalisationScore:
+    """Compare the components of two masks; the pairs have the least total distance.
+
+    Args:
+        pair: prediction and truth.
+        within_mm: a true component is identified if its partner is nearer than this.
+        min_mm: predicted components of a smaller volume (mm^3; mm^2 in 2-D) are dropped.
+    """
+    predicted = centroids(pair.prediction, pair.spacing_mm, min_mm=min_mm)
+    true = centroids(pair.truth, pair.spacing_mm)
+    distance = cdist(true, predicted)
+    rows, columns = linear_sum_assignment(distance)
+    found = distance[rows, columns]
+    return _score(found, found < within_mm, len(true), len(predicted), pair.diagonal_mm)
 
 
 def centroids(mask: Mask, spacing_mm: Sequence[float], *, min_mm: float = 0.0) -> Array:

@@ -87,6 +87,10 @@ def cut(encoder: nn.Module, until: str, *, who: str = "net") -> nn.Module:
         ends = [s.name for s in stages if _ends_a_level(dry, stages, s)]
         msg = f'net.until: {who} gives no features at the end of "{until}". Cut it after {", ".join(ends) or "no stage"}.'
         raise ConfigError(msg)
+    used = _used(dry, levels)
+    idle = [p for stage in kept for p in stage.prefixes if not any(_below(name, [p]) for name in used)]
+    removed += idle
+    kept = tuple(Stage(s.name, tuple(p for p in s.prefixes if p not in idle)) for s in kept)
     try:
         _take_out(dry, removed)
         dry(_image(dry))
@@ -110,6 +114,17 @@ def _depends(dry: nn.Module, prefixes: Sequence[str]) -> list[bool]:
         parameter.requires_grad_(_below(name, prefixes))
     with torch.enable_grad():
         return [bool(level.requires_grad) for level in dry(_image(dry))]
+
+
+def _used(dry: nn.Module, levels: int) -> set[str]:
+    """Return the parameters that the first levels use; the transition behind a DenseNet's block may be left idle."""
+    named = dict(dry.named_parameters())
+    for parameter in named.values():
+        parameter.requires_grad_(True)
+    with torch.enable_grad():
+        total = torch.stack([level.sum() for level in dry(_image(dry))[:levels]]).sum()
+    grads = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+    return {name for name, grad in zip(named, grads, strict=True) if grad is not None}
 
 
 def _ends_a_level(dry: nn.Module, stages: Sequence[Stage], stage: Stage) -> bool:
