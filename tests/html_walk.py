@@ -82,7 +82,8 @@ class Walk(HTMLParser):
                 self.ids.append(text)
             if name == "aria-label":
                 self.labels.append(text)
-            if name in FETCHING and not text.startswith("#") and text != "data:,":
+            inside = tag == "image" and text.startswith("data:image/png;base64,")
+            if name in FETCHING and not text.startswith("#") and text != "data:," and not inside:
                 self.complaints.append(f"would fetch: {tag} {name}={text}")
             if name.startswith("on"):
                 self.complaints.append(f"script in attribute: {tag} {name}")

@@ -20,6 +20,7 @@ from allograft.cli.plan import plan
 from allograft.cli.predict import predict
 from allograft.cli.report import report
 from allograft.cli.study import study
+from allograft.cli.view import view
 from allograft.cli.weights import app as weights
 from allograft.core.errors import AllograftError
 
@@ -43,6 +44,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     compare,
     predict,
     evaluate,
+    view,
     export,
     methods,
 )

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from allograft.data.class_folder import FolderSpec
     from allograft.data.cohort import Cohort
     from allograft.data.manifest import ManifestSpec
+    from allograft.data.preprocess import Preprocess
 
-    Opened = tuple[str, str, Callable[[], Cohort]]
+    Opened = tuple[str, str, Callable[[], Cohort], Preprocess | None]
 
 __all__ = ["audit"]
 
@@ -77,19 +78,21 @@ def audit(
 
 
 def _of_study(file: Path) -> Iterator[Opened]:
-    """Yield each data set of a study file: name, place, and how to open it."""
+    """Yield each data set of a study file: name, place, how to open it, and what is done to its images."""
     from allograft.study.data_spec import open_cohort
     from allograft.study.grid import read_study
 
-    for spec in read_study(file).data:
+    study = read_study(file)
+    for spec in study.data:
         place = spec.dataset or str(file.resolve().parent / (spec.path or ""))
-        yield spec.name, place, partial(open_cohort, spec, base=file.resolve().parent, check_files=False)
+        opens = partial(open_cohort, spec, base=file.resolve().parent, check_files=False)
+        yield spec.name, place, opens, spec.preprocess or study.preprocess
 
 
 def _of_data(path: Path, columns: ManifestSpec, folders: FolderSpec) -> Opened:
     from allograft.data.sniff import open_data
 
-    return path.name, str(path), lambda: open_data(path, manifest=columns, folder=folders, check_files=False)
+    return path.name, str(path), lambda: open_data(path, manifest=columns, folder=folders, check_files=False), None
 
 
 def _audited(opened: Opened, tick: Tick, salt: str | None) -> tuple[Audit, dict[str, str]]:
@@ -97,7 +100,7 @@ def _audited(opened: Opened, tick: Tick, salt: str | None) -> tuple[Audit, dict[
     from allograft.data.audit import Audit, Problem
     from allograft.data.audit import audit as look
 
-    name, place, open_it = opened
+    name, place, open_it, preprocess = opened
     try:
         cohort = open_it()
     except (DataError, ConfigError) as error:
@@ -105,7 +108,7 @@ def _audited(opened: Opened, tick: Tick, salt: str | None) -> tuple[Audit, dict[
         problem = Problem(severity="error", kind="not_opened", text=text, details=(str(error),))
         found = Audit(name=name, source=place, problems=(problem,))
         return (found if salt is None else found.hidden(salt)), {}
-    found = look(cohort, progress=tick, source=place)
+    found = look(cohort, progress=tick, source=place, preprocess=preprocess)
     if salt is not None:
         return found.hidden(salt), {}
     named = dict.fromkeys(case for problem in found.problems for case in problem.cases)

@@ -32,6 +32,20 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
+By = Annotated[list[str] | None, typer.Option("--by", help="Column to divide the cases by; may be repeated.")]
+Scores = Annotated[
+    Path | None, typer.Option("--scores", help="Of a segmentation: CSV file, a row for each case and class.")
+]
+Sensitivity = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Choose the threshold for this sensitivity on validation.")
+]
+Specificity = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Choose the threshold for this specificity on validation.")
+]
+MaskValues = Annotated[
+    list[int] | None, typer.Option("--mask-value", help="Of each class in the mask files, in order; repeated.")
+]
+
 IN_TABLE = ("dice", "hd95")
 """Metrics of each class that fit into a terminal."""
 
@@ -39,27 +53,17 @@ IN_TABLE = ("dice", "hd95")
 def evaluate(
     networks: Annotated[Path, typer.Argument(metavar="DIR_OR_RUN", help="A study's folder (its winner), or a run's.")],
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A table, folders of classes, or a MedMNIST .npz file.")],
-    by: Annotated[
-        list[str] | None, typer.Option("--by", help="Column to divide the cases by; may be repeated.")
-    ] = None,
+    by: By = None,
     out_file: Annotated[Path | None, typer.Option("--out", help="JSON file for the result.")] = None,
-    scores_file: Annotated[
-        Path | None, typer.Option("--scores", help="Of a segmentation: CSV file, a row for each case and class.")
-    ] = None,
-    sensitivity: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Choose the threshold for this sensitivity on validation.")
-    ] = None,
-    specificity: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Choose the threshold for this specificity on validation.")
-    ] = None,
+    scores_file: Scores = None,
+    sensitivity: Sensitivity = None,
+    specificity: Specificity = None,
     part: Annotated[str, typer.Option(help="Only the cases of this fixed split: train, val or test.")] = "",
     dataset: Annotated[str, typer.Option(help="Of a study with several data sets: whose ranking counts.")] = "",
     image: ImageColumn = None,
     label: Label = None,
     mask: Mask = None,
-    mask_values: Annotated[
-        list[int] | None, typer.Option("--mask-value", help="Of each class in the mask files, in order; repeated.")
-    ] = None,
+    mask_values: MaskValues = None,
     group: Group = None,
     site: Site = None,
     split: Split = None,

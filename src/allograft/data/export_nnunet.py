@@ -34,10 +34,11 @@ def export_nnunet(
 ) -> Path:
     """Write imagesTr, labelsTr, imagesTs, labelsTs and dataset.json; return the folder.
 
-    Labels are 0, 1, 2, ... in the order of the task's classes. Every channel is one file; image and
-    mask lie on the image's grid, with axes that run to right, anterior, superior. Cases of the test
-    split and cases without a mask go to imagesTs. cases.json keeps each file's case, group and split:
-    nnU-Net's own folds know no patients, so fix them (splits_final.json) where one has several cases.
+    Labels are 0, 1, 2, ... in the order of the task's classes, then "ignore" where masks have it.
+    Every channel is one file; image and mask lie on the image's grid, with axes that run to right,
+    anterior, superior. Cases of the test split and cases without a mask go to imagesTs. cases.json keeps
+    each file's case, group and split: nnU-Net's own folds know no patients, so fix them
+    (splits_final.json) where one has several cases.
 
     Args:
         cohort: of a segmentation.
@@ -131,7 +132,8 @@ def _write_case(root: Path, name: str, case: Case, image: Image, cohort: Cohort)
         except DataError as error:
             msg = f"case {case.id!r}: {error}"
             raise DataError(msg) from error
-        labels = mask.array[0].astype(label_type(len(cohort.task.classes) - 1))
+        highest = len(cohort.task.classes) - 1 + _ignores(cohort)
+        labels = np.where(mask.array[0] < 0, highest, mask.array[0]).astype(label_type(highest))
         save_nifti(root / f"labels{suffix}" / f"{name}{ENDING}", _on_file(labels), affine)
     return training
 
@@ -159,10 +161,16 @@ def _description(cohort: Cohort, channels: tuple[str, ...], training: int) -> di
     return {
         "name": cohort.name,
         "channel_names": {str(i): name for i, name in enumerate(channels)},
-        "labels": {name: index for index, name in enumerate(_labels(cohort))},
+        "labels": {name: index for index, name in enumerate((*_labels(cohort), *["ignore"] * _ignores(cohort)))},
         "numTraining": training,
         "file_ending": ENDING,
     }
+
+
+def _ignores(cohort: Cohort) -> bool:
+    """Tell whether masks have ignored elements, for which nnU-Net wants the label after the last class."""
+    targets = [case.targets.get(cohort.task.head) for case in cohort]
+    return any(index < 0 for ref in targets if isinstance(ref, ImageRef) for _, index in ref.classes)
 
 
 def _labels(cohort: Cohort) -> tuple[str, ...]:

@@ -42,6 +42,8 @@ def read_nnunet(folder: Path, spec: FolderSpec | None = None, *, check_files: bo
     Cases in imagesTs are the test split; they may have no masks. The patient is found in the case's
     name by `spec.group_pattern`.
 
+    An ignore label becomes -1 in masks.
+
     Raises:
         DataError: dataset.json is wrong; a channel or a mask is missing; the number of training cases
             is not the one stated.
@@ -49,8 +51,8 @@ def read_nnunet(folder: Path, spec: FolderSpec | None = None, *, check_files: bo
     spec = spec or FolderSpec()
     where = folder / "dataset.json"
     data = read_dataset_json(where)
-    values, notes = label_values(data["labels"], str(where))
-    meaning = named_task(values, spec, str(where), notes)
+    values, notes = label_values({n: v for n, v in data["labels"].items() if not _is_ignore(n)}, str(where))
+    meaning = _with_ignored(named_task(values, spec, str(where), notes), data["labels"], str(where))
     channels = len(data.get("channel_names") or {})
     if channels == 0:
         msg = f'{where}: "channel_names" is empty. Name the channels: {{"0": "CT"}}.'
@@ -69,6 +71,27 @@ def read_nnunet(folder: Path, spec: FolderSpec | None = None, *, check_files: bo
         unit=spec.unit if spec.group_pattern else "image",
         notes=(*meaning.notes, *extra),
     )
+
+
+def _is_ignore(name: str) -> bool:
+    return name.casefold() == "ignore"
+
+
+def _with_ignored(meaning: MaskTask, labels: Mapping[str, Any], where: str) -> MaskTask:
+    """Return the meaning with nnU-Net's ignore label as -1, which reaches no loss and no score.
+
+    Raises:
+        DataError: the ignore label is not one value of its own.
+    """
+    ignored = [value for name, value in labels.items() if _is_ignore(name)]
+    if not ignored:
+        return meaning
+    taken = {value for value, _ in meaning.classes}
+    if len(ignored) > 1 or not isinstance(ignored[0], int) or str(ignored[0]) in taken:
+        msg = f"{where}, labels: the ignore label is {ignored}, expected one value that no class has. Correct it."
+        raise DataError(msg)
+    note = f"elements of value {ignored[0]} (ignore) take part in no loss and no score"
+    return meaning._replace(classes=(*meaning.classes, (str(ignored[0]), -1)), notes=(*meaning.notes, note))
 
 
 def _case(item: _Found, meaning: MaskTask, spec: FolderSpec, *, check: bool) -> Case:

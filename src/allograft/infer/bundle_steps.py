@@ -23,12 +23,12 @@ from allograft.core.atomic import write_text
 from allograft.core.config import Config
 from allograft.core.errors import ConfigError, DataError
 from allograft.core.task import Task
-from allograft.data.case import ImageRef
-from allograft.data.io.format import content_of, ending_of, is_image_name
 from allograft.data.io.image import read_channels
 from allograft.data.patches import Patches
 from allograft.data.preprocess import Preprocess, prepare_case
 from allograft.functional.probabilities import most_probable
+from allograft.infer.inputs import find_inputs
+from allograft.infer.outputs import is_dicom_input, output_files
 from allograft.infer.write_nifti import write_nifti
 
 __all__ = ["Contract", "Labels", "Loop", "Prepare", "Probabilities", "Windows", "find"]
@@ -67,30 +67,23 @@ class Contract(Config):
         return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
 
 
-def find(place: str, dims: int) -> list[dict[str, Any]]:
-    """Return the images at `place`: a file, a folder of one DICOM series, or a folder of any of these.
+def find(place: str, contract: str) -> list[dict[str, Any]]:
+    """Return the images at `place`, as `allograft predict` finds and names them.
 
     Args:
-        place: the path.
-        dims: 2 or 3; only in 3-D a folder of DICOM files is one image.
+        place: an image, a folder of images or of one DICOM series, a table with a column of paths, an array file.
+        contract: path of contract.json.
 
     Returns:
-        For each image its `files` (one for each channel file) and its `name` below `place`, without the ending.
+        For each image the `input` and the file `name` of its label map.
 
     Raises:
         DataError: there is none.
     """
-    root = Path(place)
-    found = list(_images(root, dims)) if root.is_dir() else [root]
-    if not found:
-        msg = f"{place}: no images here. Give a file, a folder of images, or the folder of a DICOM series."
-        raise DataError(msg)
-    names = [_name(path, root) for path in found]
-    items: list[dict[str, Any]] = [{"files": [str(path)]} for path in found]
-    return [
-        {**item, "name": name if names.count(name) == 1 else f"{name}-{i}"}
-        for i, (item, name) in enumerate(zip(items, names, strict=True))
-    ]
+    wants = Contract.read(contract)
+    items = find_inputs([place], dims=wants.dims, channels=wants.channels)
+    names = output_files(items, ["nifti"])
+    return [{"input": item, "name": own["nifti"]} for item, own in zip(items, names, strict=True)]
 
 
 class Prepare:
@@ -110,7 +103,7 @@ class Prepare:
             DataError: the image cannot be read, or does not fit the network.
         """
         wants = self.contract
-        original = read_channels([ImageRef(Path(path)) for path in item["files"]], dims=wants.dims)
+        original = read_channels(item["input"].refs, dims=wants.dims)
         array, placement = prepare_case(original, wants.preprocess)
         if len(array) != wants.channels or (wants.patches is None and array.shape[1:] != wants.size):
             msg = f"the prepared image has shape {array.shape}, the network takes {(wants.channels, *wants.size)}."
@@ -175,9 +168,9 @@ class Labels:
         classes = self.contract.task.classes
         labels = most_probable(list(item["pred"].float().split(len(classes)))).cpu().numpy()
         kept = labels.astype(np.uint8 if len(classes) <= 256 else np.int16)
-        path = self.folder / f"{item['name']}.nii.gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_nifti(path, item["placement"].restore(kept), item["original"])
+        path, original = self.folder / item["name"], item["original"]
+        turned = is_dicom_input(item["input"]) and original.dims == 3
+        write_nifti(path, item["placement"].restore(kept), original, reverse_axes=turned)
         return {**item, "row": {"labels": str(path)}}
 
 
@@ -232,7 +225,7 @@ class Loop:
         Raises:
             DataError: some could not be used; the table is written first and says which and why.
         """
-        rows = [{"file": ";".join(item["files"]), **self._row(i)} for i, item in enumerate(self.files)]
+        rows = [{"file": item["input"].name, **self._row(i)} for i, item in enumerate(self.files)]
         columns = dict.fromkeys(["file", *(key for row in rows for key in row if key != "error"), "error"])
         text = io.StringIO()
         writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
@@ -254,29 +247,3 @@ class Loop:
             return dict(self.postprocessing({**item, "pred": found})["row"])
         except Exception as error:  # MONAI wraps what a transform raises
             return {"error": str(error.__cause__ or error)}
-
-
-def _images(folder: Path, dims: int) -> Iterator[Path]:
-    files = [path for path in sorted(folder.iterdir()) if not path.name.startswith((".", "__"))]
-    dicom = [path for path in files if _is_dicom(path)]
-    if dims == 3 and len(dicom) > 1:
-        yield folder
-        return
-    for path in files:
-        if path.is_dir():
-            yield from _images(path, dims)
-        elif is_image_name(path) or path in dicom:
-            yield path
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        found = content_of(path) if path.is_file() else None
-    except DataError:  # empty: said when it is read
-        return False
-    return found is not None and found[0] == "DICOM"
-
-
-def _name(path: Path, root: Path) -> str:
-    inside = path.relative_to(root) if path != root and path.is_relative_to(root) else Path(path.name)
-    return str(inside)[: len(str(inside)) - len(ending_of(path))] if ending_of(path) else str(inside)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from allograft.core.errors import NumericsError
 from allograft.functional.probabilities import probabilities
 from allograft.infer.ensemble import Member, Predictor
+from allograft.infer.views import judged_by_views
 
 __all__ = ["TOLERANCE", "Deployed", "Parity", "compare", "example", "require_parity"]
 
@@ -55,7 +56,7 @@ class _One(nn.Module):
         super().__init__()
         bundle, dims = member.bundle, member.bundle.net.dims
         self.net, self.kind, self.head = member.net, bundle.task.kind, bundle.task.head
-        self.temperature = bundle.temperature
+        self.temperature, self.views = bundle.temperature, bundle.views
         self.mirror = bundle.patches.mirror if bundle.patches is not None else ()
         self.mapped = bool(bundle.normalise.scale)
         for name, values in (("scale", bundle.normalise.scale), ("shift", bundle.normalise.shift)):
@@ -65,7 +66,9 @@ class _One(nn.Module):
         if self.mapped:
             image = image * cast("Tensor", self.scale) + cast("Tensor", self.shift)
         if self.kind != "segmentation":
-            return probabilities(self._logits(image) / self.temperature, self.kind)
+            ten = self.views == "ten_crop"
+            logits = judged_by_views(self._logits, image, self.kind) if ten else self._logits(image)
+            return probabilities(logits / self.temperature, self.kind).float()
         subsets: list[list[int]] = [[]]
         for axis in self.mirror:
             subsets += [[*subset, axis + 2] for subset in subsets]

@@ -38,7 +38,7 @@ def write_monai_bundle(folder: Path, predictor: Predictor) -> list[str]:
     path = folder / "models" / "model.ts"
     path.parent.mkdir(parents=True)
     _trace(module, predictor, path)
-    found = compare(predictor, module, torch.jit.load(str(path)))
+    found = compare(predictor, module, _read(path))
     require_parity(found, "TorchScript")
     copy_source(folder / "scripts", "allograft.infer.bundle_steps")
     configs = folder / "configs"
@@ -46,7 +46,8 @@ def write_monai_bundle(folder: Path, predictor: Predictor) -> list[str]:
     for name, data in (("inference", _inference(predictor)), ("metadata", _metadata(predictor, module))):
         (configs / f"{name}.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     return [
-        "A MONAI bundle. In this folder, with IMAGES a file, a folder of images or the folder of a DICOM series:",
+        "A MONAI bundle. In this folder, with IMAGES an image, a folder of images or of one DICOM series, or a table "
+        "of paths:",
         f"    {COMMAND}",
         f"It needs torch and {', '.join(NEEDS)}, no network access, and not the package that trained it.",
         _answers(predictor),
@@ -86,6 +87,12 @@ def _trace(module: Deployed, predictor: Predictor, path: Path) -> None:
         torch.jit.save(traced, str(path))
 
 
+def _read(path: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is on its way out, and still what MONAI's tools load
+        return torch.jit.load(str(path))
+
+
 def _answers(predictor: Predictor) -> str:
     if predictor.first.patches is None:
         return "RESULTS/predictions.csv has a row for each image: its probabilities, or why it could not be used."
@@ -109,7 +116,7 @@ def _inference(predictor: Predictor) -> dict[str, Any]:
         "dataset_dir": "$@bundle_root + '/images'",
         "output_dir": "$@bundle_root + '/results'",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
-        "datalist": {"_target_": f"{STEPS}.find", "place": "@dataset_dir", "dims": predictor.dims},
+        "datalist": {"_target_": f"{STEPS}.find", "place": "@dataset_dir", "contract": contract},
         "network_def": "$torch.jit.load(@bundle_root + '/models/model.ts', map_location=@device).eval()",
         "preprocessing": {"_target_": "Compose", "transforms": [prepare]},
         "dataset": {"_target_": "Dataset", "data": "@datalist", "transform": "@preprocessing"},

@@ -173,12 +173,12 @@ def _parts(name: str) -> list[str]:
 
 def _different(parts: Sequence[Sequence[str]]) -> list[str]:
     """Return each input's own name, with as many folders before it as tell it from the others, where any do."""
-    depth = dict.fromkeys(map(tuple, parts), 1)
+    keys = [tuple(part.casefold() for part in own) for own in parts]
+    depth = dict.fromkeys(keys, 1)
     while True:
-        stems = {own: "_".join(reversed(own[:n])) for own, n in depth.items()}
-        count = Counter(stem.casefold() for stem in stems.values())
-        grow = [own for own, stem in stems.items() if count[stem.casefold()] > 1 and depth[own] < len(own)]
+        count = Counter(key[:n] for key, n in depth.items())
+        grow = [key for key, n in depth.items() if count[key[:n]] > 1 and n < len(key)]
         if not grow:
-            return [stems[tuple(own)] for own in parts]
-        for own in grow:
-            depth[own] += 1
+            return ["_".join(reversed(own[: depth[key]])) for own, key in zip(parts, keys, strict=True)]
+        for key in grow:
+            depth[key] += 1

@@ -37,7 +37,7 @@ def ten_crops(images: Tensor) -> Iterator[Tensor]:
     if images.ndim != 4:
         msg = f"views: ten crops are made of 2-D images, got {images.ndim - 2}-D ones. Use views: plain."
         raise ConfigError(msg)
-    rooms = [(n, max(1, round(SHARE * n))) for n in images.shape[2:]]
+    rooms = [(n, max(1, round(SHARE * n))) for n in map(int, images.shape[2:])]  # sizes are tensors in a trace
     (tall, h), (wide, w) = rooms
     centre = (round((tall - h) / 2), round((wide - w) / 2))
     corners = [(0, 0), (0, wide - w), (tall - h, 0), (tall - h, wide - w), centre]

@@ -67,7 +67,7 @@ def write_seg(
         classes: class names; number k is segment k, whether it occurs or not.
         algorithm: who made it.
         omit_empty_frames: leave out frames without a pixel; smaller, but some viewers and converters
-            then lose slices.
+            then lose slices. A file without any pixel keeps all its frames: it must have some.
 
     Returns:
         The path.
@@ -87,7 +87,7 @@ def write_seg(
                 pixels,
                 classes,
                 algorithm,
-                omit_empty_frames=omit_empty_frames,
+                omit_empty_frames=omit_empty_frames and bool(pixels.any()),
             )
             _correct_step(file, placed)
         except (AttributeError, ValueError, TypeError, KeyError) as error:

@@ -100,7 +100,9 @@ def _head(task: Task, encoder: Encoder, decoder: nn.Module | None, spec: NetSpec
         return LinearHead(encoder.channels[-1], task.outputs, dropout=spec.dropout)
     depth = axis_strides(encoder)[-1][0]
     if encoder.dims != 3 or depth != 1:
-        has = "images have none" if encoder.dims != 3 else f'"{spec.encoder}" divides the depth by {depth or "all of it"}'
+        has = (
+            "images have none" if encoder.dims != 3 else f'"{spec.encoder}" divides the depth by {depth or "all of it"}'
+        )
         msg = (
             f'net.pool: "{spec.pool}" pools single slices of volumes; {has}. Use an encoder that keeps slices apart '
             'in 3-D, like "resnet18_slice" or "timm-slice:NAME", or pool: mean.'

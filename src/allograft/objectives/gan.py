@@ -19,6 +19,7 @@ Checked   tests/reference/test_gan.py: both losses are PyTorch's binary cross-en
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import ClassVar, cast
 
@@ -100,7 +101,7 @@ class Generator(nn.Module):
         self.spec = spec
         widths = [spec.noise, *(spec.width * 2**k for k in reversed(range(spec.levels)))]
         layers: list[nn.Module] = []
-        for wide, narrow in zip(widths, widths[1:], strict=False):
+        for wide, narrow in itertools.pairwise(widths):
             layers += [up_conv(dims, (wide, narrow), 2, kernel=3, bias=False), norm(dims, narrow), nn.ReLU()]
         self.layers = nn.Sequential(*layers, conv(dims, (widths[-1], channels), 3, bias=True))
         for layer in self.layers:
@@ -145,5 +146,5 @@ class _GAN(Criterion):
 
     def _says(self, nets: Mapping[str, Network], images: Tensor) -> Tensor:
         """Return (B,) logits of being real."""
-        logits = nets["net"](images).logits[self.spec.head]
+        logits: Tensor = nets["net"](images).logits[self.spec.head]
         return logits.reshape(len(logits))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import isfinite
 
 from allograft.report.words import counted, number
 from allograft.study.summary import Summary, Table
@@ -57,7 +56,7 @@ def _intervals(tables: Iterable[Table]) -> str:
 
 def _verdicts(tables: Iterable[Table]) -> str:
     tables = tuple(tables)
-    margins = _distinct(number(p.margin) for t in tables for p in t.pairs if isfinite(p.margin))
+    margins = _distinct(number(p.margin) for t in tables for p in t.pairs if p.margin is not None)
     family = max((len(t.pairs) for t in tables), default=0)
     margin = f"± {' or '.join(margins)}" if margins else "none was set"
     return (

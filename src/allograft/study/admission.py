@@ -10,6 +10,7 @@ from allograft.core.atomic import write_text
 from allograft.core.errors import ConfigError, DataError, did_you_mean
 from allograft.data.audit import Audit, audit
 from allograft.data.cohort import Cohort
+from allograft.data.preprocess import Preprocess
 from allograft.metrics import METRICS
 from allograft.metrics.metric import Metric
 from allograft.study.data_spec import fingerprint
@@ -67,7 +68,14 @@ def require_views(study: Study, cohorts: Mapping[str, Cohort], dims: Mapping[str
             raise ConfigError(msg)
 
 
-def audited(name: str, cohort: Cohort, folder: Path, salt: str, progress: Callable[[int, int], None]) -> list[str]:
+def audited(
+    name: str,
+    cohort: Cohort,
+    folder: Path,
+    salt: str,
+    progress: Callable[[int, int], None],
+    preprocess: Preprocess | None = None,
+) -> list[str]:
     """Look at every image once per folder; refuse data with errors, return warnings without ids.
 
     Args:
@@ -76,15 +84,17 @@ def audited(name: str, cohort: Cohort, folder: Path, salt: str, progress: Callab
         folder: of the study.
         salt: of pseudonyms.
         progress: called while images are read.
+        preprocess: of these images; what it settles is no problem.
 
     Raises:
         DataError: what would make the study wrong, with the cases.
     """
-    path = folder / "private" / f"audit-{name}-{hashlib.sha256(fingerprint(cohort, '').encode()).hexdigest()[:16]}.json"
+    looked_at = fingerprint(cohort, preprocess.content_id() if preprocess is not None else "")
+    path = folder / "private" / f"audit-{name}-{hashlib.sha256(looked_at.encode()).hexdigest()[:16]}.json"
     if path.exists():
         found = Audit.model_validate_json(path.read_text(encoding="utf-8"))
     else:
-        found = audit(cohort, progress=progress)
+        found = audit(cohort, progress=progress, preprocess=preprocess)
         if found.ok:
             write_text(path, found.model_dump_json())
     if not found.ok:

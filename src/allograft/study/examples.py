@@ -70,7 +70,7 @@ def _cases(
     """Return the test cases of one recipe and seed by pseudonym."""
     runs = sorted((k for k in keys if (k.recipe, k.seed) == (recipe, seed)), key=lambda key: key.fold)
     cell = next(cell for cell in cells if (cell.recipe, cell.seed) == (recipe, seed))
-    found = {}
+    found: dict[str, _Judged] = {}
     for key, fold in zip(runs, cell.folds, strict=True):
         values = metric.cases(fold)
         if fold.masks is not None and values is not None:

@@ -70,16 +70,16 @@ def evaluate(
         msg = f"no external case can be used. First: {first}"
         raise DataError(msg)
     p = _predictions(labelled, usable, predictor.task)
-    validation = validation_predictions(chosen, predictor)
-    operating, said = operating_results(validation, p, rule)
+    scored = _scored(p)
+    operating, said = operating_results(validation_predictions(chosen, predictor), scored, rule)
     return External(
         networks=chosen.said,
         recipe=chosen.recipe,
         data=cohort.name,
         unit=cohort.unit,
-        whole=subset_of(p, labelled, "", ""),
-        subsets=tuple(subset_of(only(p, ids), labelled, column, value) for column, value, ids in groups),
-        calibration=_calibration(p),
+        whole=subset_of(scored, labelled, "", ""),
+        subsets=tuple(subset_of(_scored(only(p, ids)), labelled, column, value) for column, value, ids in groups),
+        calibration=_calibration(scored),
         operating=operating,
         failed=tuple(item.error for item in found if item.error),
         duplicates=tuple(doubles),
@@ -119,6 +119,11 @@ def _predictions(cohort: Cohort, found: Sequence[Predicted], task: Task) -> Pred
         probabilities=p,
         targets=np.array([case.targets[cohort.task.head] for case in cases], dtype=np.int64),
     )
+
+
+def _scored(p: Predictions) -> Predictions:
+    """Return what the task scores: each case, or each group by the mean of its cases."""
+    return p.of_groups() if p.task.score_by == "group" and len(p) else p
 
 
 def _calibration(p: Predictions) -> tuple[Calibration, ...]:

@@ -30,6 +30,7 @@ from allograft.metrics import METRICS
 from allograft.metrics.temperature import fit_temperature
 from allograft.nets.network import Network
 from allograft.study.arm import Arm
+from allograft.study.collapsed import collapse_notes
 from allograft.study.frames import metric_rows, to_frame
 from allograft.study.inspection import inspect_layers
 from allograft.study.keeping import keep_bundle
@@ -38,6 +39,7 @@ from allograft.study.label_maps import LABELS, write_labels
 from allograft.study.outcome import Done, Failed, RunKey, Waiting
 from allograft.study.pool import Pool
 from allograft.study.prepared import Prepared, load_prepared
+from allograft.study.sides import unmirrored
 from allograft.study.slices import SLICES, cut_slice, write_slice
 from allograft.study.sources import open_source
 from allograft.study.store import RunStore
@@ -92,7 +94,7 @@ def make_arm(prepared: Prepared, key: RunKey, train: Cohort) -> Arm:
         source=source,
         search=study.search,
         select_by=study.select_by,
-        augment=recipe.augment if recipe.augment is not None else study.augment,
+        augment=unmirrored(recipe.augment if recipe.augment is not None else study.augment, prepared.learnt_tasks()),
         cache=prepared.folder / "cache" / "features",
     )
 
@@ -140,6 +142,7 @@ def _run(key: RunKey, store: RunStore, prepared: Prepared) -> Done:
     with store.finishing(key.id) as aside:
         for name, predictions in elsewhere.items():
             _keep(aside, f"unseen-{name}", predictions, prepared.pseudonyms(name))
+        _keep_pictures(aside, lab.where)
         return _finish(aside, lab, net, found, prepared)
 
 
@@ -183,9 +186,6 @@ def _finish(aside: Path, lab: RunLab, net: Network, found: Mapping[str, Predicti
     names = prepared.pseudonyms(lab.key.dataset)
     to_frame(found["val"], names).to_parquet(aside / "predictions-val.parquet", index=False)
     scores = _keep(aside, "test", found["test"], names)
-    for part in (LABELS, SLICES):
-        if (kept := lab.where / part).exists():
-            shutil.copytree(kept, aside / part)
     begun = time.monotonic()
     if lab.key.fold == 0:
         _inspect(aside, lab, net)
@@ -202,9 +202,6 @@ def _finish(aside: Path, lab: RunLab, net: Network, found: Mapping[str, Predicti
     scaled = lab.task.kind not in {"regression", "segmentation"}
     temperature = fit_temperature(_single(lab, net, found["val"])).value if scaled else 1.0
     keep_bundle(aside / "model", lab, net, temperature)
-    notes = dict.fromkeys(
-        (lab.arm.pool.normalise.note, *lab.notes, *(n for record in lab.records for n in record.notes))
-    )
     outcome = Done(
         key=lab.key,
         lr=lab.records[-1].lr,
@@ -213,10 +210,17 @@ def _finish(aside: Path, lab: RunLab, net: Network, found: Mapping[str, Predicti
         seconds=lab.seconds,
         peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         environment={"device": canonical_json(prepared.device.model_dump(mode="json"))},
-        notes=tuple(notes),
+        notes=_notes(lab, found),
     )
     write_text(aside / "outcome.json", outcome.model_dump_json())
     return outcome
+
+
+def _notes(lab: RunLab, found: Mapping[str, Predictions]) -> tuple[str, ...]:
+    """Return what a reader of the run must know, each once."""
+    learnt = (note for record in lab.records for note in record.notes)
+    collapsed = collapse_notes(found, lab.arm.pool.store)
+    return tuple(dict.fromkeys((lab.arm.pool.normalise.note, *lab.notes, *learnt, *collapsed)))
 
 
 def _single(lab: RunLab, net: Network, found: Predictions) -> Predictions:
@@ -224,6 +228,13 @@ def _single(lab: RunLab, net: Network, found: Predictions) -> Predictions:
     if lab.task.score_by == "case":
         return found
     return lab.arm.pool.cases(net, lab.cohorts["val"], lab.arm.device)
+
+
+def _keep_pictures(aside: Path, work: Path) -> None:
+    """Take over label maps and slices of test cases, where there are some."""
+    for part in (LABELS, SLICES):
+        if (kept := work / part).exists():
+            shutil.copytree(kept, aside / part)
 
 
 def _inspect(aside: Path, lab: RunLab, net: Network) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,6 @@ def read_labels(path: Path) -> npt.NDArray[Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return np.asarray(file["labels"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         msg = f"{path}: no readable label map ({type(error).__name__}). Was the run made by an older version?"
         raise DataError(msg) from error

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
 from allograft.data.cohort import Cohort
 from allograft.data.predictions import Predictions
-from allograft.data.split import classes_of
 from allograft.metrics import metrics_for
 from allograft.metrics.judgement import Arm, judge, take
 from allograft.metrics.metric import Metric
@@ -34,7 +32,7 @@ def subset_of(p: Predictions, cohort: Cohort, column: str, value: str) -> Subset
     units = len(set(p.groups))
     few = units < MIN_UNITS
     note = f"cannot tell: {units} {cohort.unit}(s), at least {MIN_UNITS} are needed for an interval" if few else ""
-    counts = _cases_by_class(p, cohort)
+    counts = _cases_by_class(p)
     metrics = metrics_for(p.task.kind).values() if len(p) else ()
     return Subset(
         column=column,
@@ -47,12 +45,13 @@ def subset_of(p: Predictions, cohort: Cohort, column: str, value: str) -> Subset
     )
 
 
-def _cases_by_class(p: Predictions, cohort: Cohort) -> dict[str, int]:
+def _cases_by_class(p: Predictions) -> dict[str, int]:
     """Return how many cases hold each class."""
     if p.masks is not None:
         return {name: counts["present"] for name, counts in p.masks.outcomes().items()}
-    found = Counter(name for names in classes_of(cohort.subset(p.ids)).values() for name in names)
-    return {name: found[name] for name in p.task.classes}
+    several = p.task.kind == "multilabel"
+    held = {k: p.targets[:, k] == 1 if several else p.targets == k for k in range(len(p.task.classes))}
+    return {name: int(held[k].sum()) for k, name in enumerate(p.task.classes)}
 
 
 def measured(metric: Metric, p: Predictions, unit: str) -> Measured:
@@ -86,7 +85,7 @@ def warnings_of(
         )
     if known is None or not len(known):
         said.append("the study's images are not beside the networks, so doubled images could not be looked for.")
-    missing = [name for name, count in _cases_by_class(p, cohort).items() if not count]
+    missing = [name for name, count in _cases_by_class(p).items() if not count]
     if missing:
         said.append(f"no external case of {', '.join(missing)}: metrics that need it have no value.")
     card = chosen.bundles[0] / "card.yaml"

@@ -103,9 +103,9 @@ def _about_networks(handed: Handed) -> str:
     runs = "each network" if handed.ensemble else "the network"
     return (
         f"`networks/RUN/` holds {runs} as `model.safetensors`, with `bundle.json` (what it is and expects), "
-        "`card.yaml` (a weight card: a source for other recipes) and `plan-table.json` (what was transferred). Nothing in them is "
-        "executed; `allograft predict networks/RUN INPUT` opens one. `configs/contract.json` is the input contract for "
-        "programs."
+        "`card.yaml` (a weight card: a source for other recipes) and `plan-table.json` (what was transferred). Nothing "
+        "in them is executed; `allograft predict networks/RUN INPUT` opens one. `configs/contract.json` is the input "
+        "contract for programs."
     )
 
 
@@ -142,8 +142,7 @@ def _input(handed: Handed) -> list[str]:
 def _data(handed: Handed, summary: Summary | None) -> list[str]:
     cards = [c for c in (summary.data_cards if summary else ()) if c.get("name") in {*handed.seen, handed.dataset}]
     lines = [f"The networks have seen: {', '.join(handed.seen) or 'unknown'}."]
-    for each in cards:
-        lines += _facts(each, _DATA)
+    lines += _bullets(_facts(each, _DATA) for each in cards)
     return lines if cards else [*lines, "Nothing more is known here: the study's folder was not at hand."]
 
 
@@ -184,6 +183,8 @@ def _measured(handed: Handed, summary: Summary | None, table: Table | None, rank
         ),
         _metric_table({METRICS[name].title: value for name, value in ranked.by_metric.items() if name in METRICS}),
     ]
+    if table.length_unit and handed.contract.task.kind == "segmentation":
+        lines.append(f"Distances are in {table.length_unit}, volume differences in {table.volume_unit}.")
     per_class = ranked.by_class.get(summary.metric, {})
     lines += (
         [f"By class: {', '.join(f'{name} {value:.3f}' for name, value in per_class.items())}."] if per_class else []
@@ -202,10 +203,8 @@ def _licences(handed: Handed, summary: Summary | None) -> list[str]:
         return ["No weights of others went in. The licence of the data may bind all the same."]
     names = {text.partition(":")[0] for text in handed.licences}
     lines = [f"Made from {'; '.join(handed.licences)}. Their terms bind whoever uses these networks."]
-    for each in summary.weight_cards if summary else ():
-        if each.get("name") in names:
-            lines += _facts(each, _WEIGHTS)
-    return lines
+    cards = [each for each in (summary.weight_cards if summary else ()) if each.get("name") in names]
+    return [*lines, *_bullets(_facts(each, _WEIGHTS) for each in cards)]
 
 
 def _own_limits(handed: Handed) -> list[str]:
@@ -223,9 +222,12 @@ def _table(summary: Summary | None, handed: Handed) -> Table | None:
     return next((t for t in tables if any(r.name == handed.recipe for r in t.recipes)), None)
 
 
-def _facts(card: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    shown = [f"{name}: {_plain(card[name])}" for name in names if card.get(name) not in (None, "", [], {})]
-    return _bullets(shown)
+def _facts(card: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Say a card in one line; a title that is the name once more is left out."""
+    shown = {name: card[name] for name in names if card.get(name) not in (None, "", [], {})}
+    if shown.get("title") == shown.get("name"):
+        shown.pop("title", None)
+    return "; ".join(f"{name}: {_plain(value)}" for name, value in shown.items())
 
 
 def _plain(value: Any) -> str:

@@ -16,6 +16,7 @@ from allograft.core.config import canonical_json
 from allograft.core.errors import ConfigError
 from allograft.core.private import pseudonym, site_salt
 from allograft.core.seeds import seed_for
+from allograft.core.task import Task
 from allograft.data.cohort import Cohort
 from allograft.data.patches import Patches
 from allograft.data.split import Fold, folds
@@ -27,6 +28,7 @@ from allograft.study.data_spec import fingerprint, open_cohort
 from allograft.study.facts import card_facts, cohort_card, data_facts, environment, recipe_words
 from allograft.study.grid import Study
 from allograft.study.outcome import RunKey
+from allograft.study.sides import keep_sides
 from allograft.study.sources import find_card, require_licence
 from allograft.study.store import RunStore
 from allograft.study.windows import windows
@@ -111,6 +113,10 @@ class Prepared:
         patches, store = self.patches[name], self.stores[name]
         return store.shape if patches is None else (store.channels, *patches.size)
 
+    def learnt_tasks(self) -> list[Task]:
+        """Return the tasks of all data sets that something is learnt from."""
+        return [self.cohorts[data.name].task for data in (*self.study.datasets, *self.study.auxiliary)]
+
     def pseudonyms(self, name: str) -> dict[str, str]:
         """Return the pseudonym of every id and group of a data set."""
         cohort = self.cohorts[name]
@@ -157,10 +163,12 @@ def prepare(
     identity = [{"name": name, "cases": len(c), "task": c.task.model_dump(mode="json")} for name, c in studied.items()]
     metric = primary_metric(study, studied)
     require_same_task(study, cohorts)
+    warnings += keep_sides(study, {name: cohort.task for name, cohort in cohorts.items()})
     claim = {"study": study.study, "datasets": identity, "spec": spec, "device": device.model_dump(mode="json")}
     store.claim({**(old or {}), **claim})
+    prepares = {data.name: data.preprocess or study.preprocess for data in study.data}
     for name, cohort in cohorts.items():
-        warnings += audited(name, cohort, folder, _salt(folder), progress)
+        warnings += audited(name, cohort, folder, _salt(folder), progress, prepares[name])
     prepared = _assemble(study, folder, cohorts, (device, metric, launch.base.resolve()))
     store.claim({**claim, **_facts(prepared), "commands": list(launch.commands), "warnings": warnings})
     _write_ids(prepared, store)

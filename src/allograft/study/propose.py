@@ -58,7 +58,7 @@ def propose(found: Survey, dataset: Mapping[str, Any]) -> Proposal:
         "datasets": [dict(dataset)],
         "preprocess": chosen["preprocess"],
         **{name: chosen[name] for name in ("patches",) if name in chosen},
-        "augment": {"preset": "light", "flip_left_right": True},
+        "augment": {"preset": "light", "flip_left_right": not found.sided},
         "folds": folds,
         "seeds": list(range(seeds)),
         "label_fractions": [1.0],

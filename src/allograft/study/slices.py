@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,14 +64,15 @@ def cut_slice(labels: Array, truth: Array | None, placement: Placement, read: Re
         return _shown(_image(placement, read, 0), known, labels, geometry.spacing, (1, 1))
     k = _fullest(known, labels)
     turned = (slice(None, None, -1),) * 2 if geometry.unit == "mm" else (slice(None),) * 2
-    planes = (plane[turned] for plane in (_image(placement, read, k), known[k], labels[k]))
-    return _shown(*planes, geometry.spacing[1:], (k + 1, len(labels)))
+    image = _image(placement, read, k)
+    return _shown(image[turned], known[k][turned], labels[k][turned], geometry.spacing[1:], (k + 1, len(labels)))
 
 
 def write_slice(path: Path, found: Slice) -> None:
     """Write a slice, compressed; it holds pixels and nothing that names anybody."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: np.asarray(value) for name, value in found._asdict().items()})
+    parts: dict[str, Any] = {name: np.asarray(value) for name, value in found._asdict().items()}
+    np.savez_compressed(buffer, **parts)
     write_bytes(path, buffer.getvalue())
 
 
@@ -81,10 +84,10 @@ def read_slice(path: Path) -> Slice:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            planes = (np.asarray(file[name]) for name in ("image", "truth", "labels"))
+            image, truth, labels = (np.asarray(file[name]) for name in ("image", "truth", "labels"))
             rows, columns = (float(value) for value in file["spacing"])
-            return Slice(*planes, (rows, columns), int(file["place"]), int(file["of"]))
-    except (OSError, ValueError, KeyError) as error:
+            return Slice(image, truth, labels, (rows, columns), int(file["place"]), int(file["of"]))
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         msg = f"{path}: no readable slice ({type(error).__name__}). Was the run made by an older version?"
         raise DataError(msg) from error
 
@@ -125,13 +128,15 @@ def _grey(values: Array) -> npt.NDArray[np.uint8]:
 
 
 def _shown(image: Array, truth: Array, labels: Array, spacing: tuple[float, ...], place: tuple[int, int]) -> Slice:
-    """Shrink what is larger than a report needs."""
+    """Join the parts; shrink what is larger than a report needs."""
     rows, columns = image.shape
     shrink = min(1.0, LARGEST / max(rows, columns))
     shape = (max(1, round(rows * shrink)), max(1, round(columns * shrink)))
-    planes = (nearest(np.asarray(plane, kind), shape) for plane, kind in _kinds(image, truth, labels))
-    return Slice(*planes, (spacing[0] * rows / shape[0], spacing[1] * columns / shape[1]), *place)
-
-
-def _kinds(image: Array, truth: Array, labels: Array) -> tuple[tuple[Array, type[np.generic]], ...]:
-    return (image, np.uint8), (truth, np.int16), (labels, np.int16)
+    return Slice(
+        image=nearest(image.astype(np.uint8), shape),
+        truth=nearest(truth.astype(np.int16), shape),
+        labels=nearest(labels.astype(np.int16), shape),
+        spacing=(spacing[0] * rows / shape[0], spacing[1] * columns / shape[1]),
+        place=place[0],
+        of=place[1],
+    )

@@ -16,6 +16,7 @@ from allograft.data.predictions import Predictions
 from allograft.metrics import METRICS, metrics_for
 from allograft.metrics.judgement import Judgement
 from allograft.metrics.metric import Metric
+from allograft.study.collapsed import collapse_warnings
 from allograft.study.curves import efficiency_curves, layer_table, similarity, validation_curves
 from allograft.study.examples import examples
 from allograft.study.frames import from_frame
@@ -54,6 +55,7 @@ def summarise(folder: Path) -> Summary:
         table, said = _table(store, facts, here, done, metric)
         warnings += said
         tables += [] if table is None else [table]
+    warnings += collapse_warnings(done.values())
     tables.sort(key=lambda t: -t.label_fraction)
     return Summary(
         study=facts["study"],
@@ -84,8 +86,7 @@ def _table(
     data = facts["data"][keys[0].dataset]
     recipes = [name for name in facts["recipes"] if any(k.recipe == name and k.id in done for k in keys)]
     seeds = _whole_seeds(keys, recipes, done)
-    where = f"{keys[0].dataset}, {keys[0].label_fraction:.0%} of the labels"
-    said = _left_out(where, keys, facts["recipes"], recipes, seeds)
+    said = _left_out(keys, facts["recipes"], recipes, seeds)
     if not recipes or not seeds:
         return None, said
     used = [k for k in keys if k.recipe in recipes and k.seed in seeds]
@@ -93,14 +94,13 @@ def _table(
     cells = _cells(store, used, task)
     judged = _judged(cells, metric, task.kind, data["unit"], facts["margin"])
     curves = validation_curves(store, used, facts["threshold_share"], facts["baseline"])
-    ranked = [
+    found = [
         _ranked(Row(name, cells, metric, judged), [done[k.id] for k in used if k.recipe == name], facts, curves.steps)
         for name in recipes
     ]
+    ranked = _best_first(found, metric)
     between, baseline = similarity(store, used)
-    best = -1.0 if metric.larger_is_better else 1.0
     units = cells[0].joined().groups
-    ranked.sort(key=lambda r: (r.estimate.mean is None, best * (r.estimate.mean or 0)))
     return Table(
         dataset=keys[0].dataset,
         label_fraction=keys[0].label_fraction,
@@ -120,6 +120,12 @@ def _table(
         **data.get("units_of_size", {}),
         examples=examples(store, used, cells, _beside(ranked, facts["baseline"]), metric),
     ), said
+
+
+def _best_first(ranked: Sequence[Ranked], metric: Metric) -> list[Ranked]:
+    """Return the recipes by their mean; those without a value come last."""
+    best = -1.0 if metric.larger_is_better else 1.0
+    return sorted(ranked, key=lambda r: (r.estimate.mean is None, best * (r.estimate.mean or 0)))
 
 
 def _beside(ranked: Sequence[Ranked], baseline: str) -> list[str]:
@@ -153,9 +159,10 @@ def _whole_seeds(keys: Sequence[RunKey], recipes: Sequence[str], done: Mapping[s
 
 
 def _left_out(
-    where: str, keys: Sequence[RunKey], planned: Sequence[str], recipes: Sequence[str], seeds: Sequence[int]
+    keys: Sequence[RunKey], planned: Sequence[str], recipes: Sequence[str], seeds: Sequence[int]
 ) -> list[str]:
     """Say what is not compared."""
+    where = f"{keys[0].dataset}, {keys[0].label_fraction:.0%} of the labels"
     said = []
     if absent := [name for name in planned if name not in recipes]:
         said.append(f"{where}: no finished run of {', '.join(absent)}.")

@@ -65,7 +65,7 @@ class Ranked(Config):
 
 
 class Pair(Config):
-    """Two recipes compared on the same units; difference > 0 means that `a` is better."""
+    """Two recipes compared on the same units; difference > 0 means that `a` is better; margin None: none was set."""
 
     a: str
     b: str
@@ -77,7 +77,7 @@ class Pair(Config):
     p: float | None
     p_adjusted: float | None
     verdict: str
-    margin: float
+    margin: float | None
     sentence: str
     p_seeds: float | None = None
     units_needed: int | None = None

@@ -11,6 +11,7 @@ from allograft.core.config import Config
 from allograft.core.errors import DataError
 from allograft.data.cohort import Cohort
 from allograft.data.io.image import Image, read_channels
+from allograft.data.laterality import sided_classes
 from allograft.data.split import groups_by_class
 
 __all__ = ["Survey", "survey"]
@@ -27,6 +28,7 @@ class Survey(Config):
         cases, labelled, units: counts; `unit` says of what.
         kind: of the task.
         classes: groups by class; empty for regression.
+        sided: classes that say a side of the body.
         fixed_split: which of train, val and test the data bring.
         dims: 2 or 3.
         size: median size, slowest axis first.
@@ -47,6 +49,7 @@ class Survey(Config):
     unit: str
     kind: str
     classes: dict[str, int]
+    sided: tuple[str, ...] = ()
     fixed_split: tuple[str, ...]
     dims: int
     size: tuple[int, ...]
@@ -89,6 +92,7 @@ def survey(cohort: Cohort) -> Survey:
         unit=cohort.unit,
         kind=cohort.task.kind,
         classes=groups_by_class(cohort.labelled()),
+        sided=sided_classes(cohort.task.classes),
         fixed_split=tuple(part for part in ("train", "val", "test") if any(c.split == part for c in cohort)),
         dims=images[0].dims,
         size=tuple(int(n) for n in np.median(shapes, axis=0)),

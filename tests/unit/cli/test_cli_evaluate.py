@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pandas as pd
@@ -25,8 +26,6 @@ def external(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(external, study_folder, tmp_path_factory):
-    import json
-
     from typer.testing import CliRunner
 
     from allograft.cli import app
@@ -135,3 +134,20 @@ def test_other_classes_and_unknown_columns_are_refused_by_name(run, external, st
         run("evaluate", study_folder, external / "renamed.csv")
     with pytest.raises(ConfigError, match='"scaner"'):
         run("evaluate", study_folder, external / "cases.csv", "--by", "scaner")
+
+
+def test_where_groups_are_scored_each_group_is_one_answer(run, external, study_folder, truth, tmp_path):
+    copied = shutil.copytree(study_folder, tmp_path / "out")
+    for path in copied.glob("runs/*/model/bundle.json"):
+        bundle = json.loads(path.read_text())
+        bundle["task"]["score_by"] = "group"
+        path.write_text(json.dumps(bundle))
+    table = (external / "cases.csv").read_text().splitlines()
+    rows = [f"{table[0]},patient_id", *(f"{line},p{(i - 1) // 2}" for i, line in enumerate(table) if i)]
+    (external / "groups.csv").write_text("\n".join(rows) + "\n")
+    said = run("evaluate", copied, external / "groups.csv", "--json")
+    assert (said["whole"]["cases"], said["whole"]["units"]) == (6, 6)
+    pairs = truth.groupby(truth.index // 2)[["p_retina", "y"]].mean()
+    values = {m["metric"]: m["value"] for m in said["whole"]["metrics"]}
+    assert values["brier"] == pytest.approx(brier_score_loss(pairs.y, pairs.p_retina), abs=1e-6)
+    assert said["whole"]["classes"] == {"ihc": 3, "retina": 3}

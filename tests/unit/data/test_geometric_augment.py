@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -40,7 +42,7 @@ def test_image_and_mask_move_together(dims: int) -> None:
     mask = (scene(dims) > 0).long()
     agreed, astray = [], []
     every = draws(dims)
-    for draw, other in zip(every, every[1:], strict=False):
+    for draw, other in itertools.pairwise(every):
         as_mask = PRESET.apply(mask, draw, mask=True)
         as_image = PRESET.apply(mask.float(), draw)
         agreed.append(float(((as_image > 0.5).long() == as_mask).float().mean()))
@@ -62,7 +64,10 @@ def test_identity_is_bit_equal(dims: int) -> None:
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_four_quarter_turns_restore(dims: int) -> None:
-    image, once = torch.randn(SHAPES[dims]), {"kind": "rotate90", "p": 1, "applied": True, "plane": [-2, -1], "turns": 1}
+    image, once = (
+        torch.randn(SHAPES[dims]),
+        {"kind": "rotate90", "p": 1, "applied": True, "plane": [-2, -1], "turns": 1},
+    )
     turned = image
     for k in range(4):
         assert torch.equal(turned, image) == (k == 0)

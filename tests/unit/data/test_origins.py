@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from allograft.core.errors import ConfigError, DataError
-from allograft.data.origins import Unreachable, cache, content_sha256, reachable, resolve
+from allograft.data.origins import Address, Unreachable, cache, content_sha256, reachable, resolve
 from allograft.data.origins.member import take_member
 
 ORIGIN = "pypi:toy-images==1.0#toy_images/data/a.bin"
@@ -403,3 +403,20 @@ def test_a_part_may_be_a_member_of_a_package(tmp_path: Path) -> None:
     rest = parts_of(tmp_path, b"more")
     sha = hashlib.sha256(CONTENT + b"more").hexdigest()
     assert resolve(f"{ORIGIN} + {rest}", sha256=sha).read_bytes() == CONTENT + b"more"
+
+
+def test_npm_packages_are_packed_carried_and_never_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = Address.parse("npm:@some-one/thing@1.2.3#dist/thing.js")
+    assert (address.name, address.version, address.member) == ("@some-one/thing", "1.2.3", "dist/thing.js")
+    with pytest.raises(ConfigError, match="NAME@VERSION"):
+        Address.parse("npm:thing#dist/thing.js")
+    monkeypatch.setenv("ALLOGRAFT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Unreachable, match=r"npm pack @some-one/thing@1\.2\.3"):
+        resolve(address.text)
+    with tarfile.open(tmp_path / "some-one-thing-1.2.3.tgz", "w:gz") as archive:
+        info = tarfile.TarInfo("package/dist/thing.js")
+        info.size = 4
+        archive.addfile(info, io.BytesIO(b"ours"))
+    monkeypatch.setenv("ALLOGRAFT_WHEELHOUSE", str(tmp_path))
+    assert resolve(address.text).read_bytes() == b"ours"

@@ -49,7 +49,9 @@ def test_a_groups_score_is_the_mean_of_its_frames(kind: str, targets: Any) -> No
     np.testing.assert_allclose(found.probabilities[0], p.probabilities[[0, 2, 4]].mean(0))
     np.testing.assert_allclose(found.probabilities[1], p.probabilities[[1, 3]].mean(0))
     again = special.softmax(found.logits, 1) if kind == "multiclass" else special.expit(found.logits)
-    np.testing.assert_allclose(again, found.probabilities[:, 1:] if kind == "binary" else found.probabilities, atol=1e-6)
+    np.testing.assert_allclose(
+        again, found.probabilities[:, 1:] if kind == "binary" else found.probabilities, atol=1e-6
+    )
     expected = [targets[0], [0, 1] if kind == "multilabel" else targets[1]]
     np.testing.assert_array_equal(found.targets, expected)
 

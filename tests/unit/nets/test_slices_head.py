@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from allograft.catalog import parts
 from allograft.core.errors import ConfigError
 from allograft.core.task import Task
@@ -54,8 +55,11 @@ def test_attention_equals_the_formula_written_out() -> None:
     z = []
     for case in h:
         score = [
-            head.score.weight[0] @ (torch.tanh(head.value.weight @ x + head.value.bias)
-            * torch.sigmoid(head.gate.weight @ x + head.gate.bias))
+            head.score.weight[0]
+            @ (
+                torch.tanh(head.value.weight @ x + head.value.bias)
+                * torch.sigmoid(head.gate.weight @ x + head.gate.bias)
+            )
             for x in case.T
         ]
         a = torch.stack(score).softmax(0)
@@ -94,7 +98,9 @@ def test_one_suspicious_slice_moves_the_pooled_logit_more_than_the_global_mean_d
     net, plain, x = network(pool), network("mean"), torch.randn(2, 1, 4, 16, 16)
     assert not torch.allclose(net(x).logits["label"], plain(x).logits["label"], atol=1e-4)
     net(x).logits["label"].square().sum().backward()
-    idle = [n for n, p in net.named_parameters() if (p.grad is None or not p.grad.any()) and n != "heads.label.score.bias"]
+    idle = [
+        n for n, p in net.named_parameters() if (p.grad is None or not p.grad.any()) and n != "heads.label.score.bias"
+    ]
     assert idle == []
 
 
@@ -113,9 +119,9 @@ def test_pooling_without_slices_is_refused() -> None:
         network("slice_max", encoder="resnet10", dims=2)
     with pytest.raises(ConfigError, match="divides the depth by 32"):
         network("slice_max", encoder="resnet10")
+    spec = NetSpec(encoder="resnet10_slice", dims=3, width=0.125, pool="slice_max", decoder="unet")
+    task = Task(kind="segmentation", classes=("a", "b"))
     with pytest.raises(ConfigError, match="does nothing in a segmentation"):
-        spec = NetSpec(encoder="resnet10_slice", dims=3, width=0.125, pool="slice_max", decoder="unet")
-        task = Task(kind="segmentation", classes=("a", "b"))
         build_network(spec, {"label": task}, in_channels=1, seed=0, parts=parts(spec))
     with pytest.raises(ConfigError, match="regression"):
         PooledSlices(3, 1, pool="slice_mean", kind="regression")

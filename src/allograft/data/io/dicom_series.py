@@ -18,6 +18,9 @@ __all__ = [
     "Placed", "dicom_files", "header_of", "is_dicom", "placed_slices", "read_dataset", "series_headers",
 ]  # fmt: skip
 
+SHORTEST = 132
+"""Bytes of a DICOM file before its header begins."""
+
 _SERIES_TAGS = [
     "SeriesInstanceUID", "SeriesNumber", "Modality", "Rows", "Columns", "NumberOfFrames", "PixelSpacing",
     "ImagePositionPatient", "ImageOrientationPatient", "BurnedInAnnotation",
@@ -46,13 +49,33 @@ def series_headers(folder: Path) -> list[tuple[Path, Any]]:
     Raises:
         DataError: no images, or several series.
     """
+    _no_stumps(folder)
     headers = [(path, header_of(path, _SERIES_TAGS)) for path in dicom_files(folder)]
     images = [(path, header) for path, header in headers if "Rows" in header]
+    kinds = {_kind(header) for _, header in images}
+    for path, header in headers:
+        if "Rows" not in header and _kind(header) in kinds:
+            msg = f"{path}: is cut short: it says to be an image like the others and has no pixels. Copy it again."
+            raise DataError(msg)
     if not images:
         msg = f"{folder}: the folder holds no DICOM images directly. Give the folder of one series."
         raise DataError(msg)
     _one_series(images, folder)
     return images
+
+
+def _no_stumps(folder: Path) -> None:
+    """Refuse files named as DICOM that are too short to be it: a slice must not be lost without a word."""
+    for path in sorted(folder.glob("*.dcm")):
+        size = path.stat().st_size
+        if path.is_file() and not path.name.startswith(".") and size < SHORTEST:
+            msg = f"{path}: is cut short: {size} bytes hold no DICOM header. Copy it again or leave it out."
+            raise DataError(msg)
+
+
+def _kind(header: Any) -> str:
+    """Return what an object says to be before its content begins."""
+    return str(getattr(header, "file_meta", {}).get("MediaStorageSOPClassUID", ""))
 
 
 def _one_series(images: list[tuple[Path, Any]], folder: Path) -> None:

@@ -85,7 +85,9 @@ def cut(encoder: nn.Module, until: str, *, who: str = "net") -> nn.Module:
     levels = depends.index(True) if True in depends else len(depends)
     if not levels or not _depends(dry, kept[-1].prefixes)[levels - 1]:
         ends = [s.name for s in stages if _ends_a_level(dry, stages, s)]
-        msg = f'net.until: {who} gives no features at the end of "{until}". Cut it after {", ".join(ends) or "no stage"}.'
+        msg = (
+            f'net.until: {who} gives no features at the end of "{until}". Cut it after {", ".join(ends) or "no stage"}.'
+        )
         raise ConfigError(msg)
     used = _used(dry, levels)
     idle = [p for stage in kept for p in stage.prefixes if not any(_below(name, [p]) for name in used)]

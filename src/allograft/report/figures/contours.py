@@ -102,7 +102,8 @@ def _text(path: Path, scale: npt.NDArray[np.float64]) -> str:
     """Write a path; a pixel's centre lies half a pixel inside, and the padding is taken off."""
     assert path.codes is not None, "an outline has codes"
     words = []
-    for (x, y), code in zip((path.vertices - 0.5) * scale, path.codes, strict=True):
+    corners = (np.asarray(path.vertices, dtype=np.float64) - 0.5) * scale
+    for (x, y), code in zip(corners, np.asarray(path.codes), strict=True):
         words.append("Z" if code == Path.CLOSEPOLY else f"{'M' if code == Path.MOVETO else 'L'}{x:.1f} {y:.1f}")
     return "".join(words)
 

@@ -41,7 +41,7 @@ def forest(pairs: Sequence[Pair], *, metric: str, baseline: str, name: str, widt
         else f"difference in {metric} (right of 0: better than {baseline})"
     )
     with row_sheet(rows, width=width, xlabel=xlabel, top=22) as (page, axes):
-        margins = {pair.margin for pair in pairs if isfinite(pair.margin)}
+        margins = {pair.margin for pair in pairs if pair.margin is not None}
         _limits(axes, pairs, max(margins, default=0.0))
         if margins:
             _margin(axes, max(margins))

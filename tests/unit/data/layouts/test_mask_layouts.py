@@ -10,6 +10,7 @@ import pytest
 from PIL import Image as Picture
 
 from allograft.core.errors import ConfigError, DataError
+from allograft.data.audit import audit
 from allograft.data.case import ImageRef
 from allograft.data.class_folder import FolderSpec
 from allograft.data.export_nnunet import export_nnunet
@@ -18,6 +19,7 @@ from allograft.data.io.mask import propose_classes, read_mask
 from allograft.data.manifest import ManifestSpec
 from allograft.data.preprocess import Preprocess
 from allograft.data.sniff import open_data
+from allograft.data.store import Store
 from allograft.data.store_write import write_arrays
 
 LAS = np.array([[-2.0, 0, 0, 10], [0, 2.0, 0, -20], [0, 0, 3.0, 5], [0, 0, 0, 1]])
@@ -108,12 +110,34 @@ def test_synthetic_nnunet_broken_copies_name_the_case(tmp_path):
     (root / "dataset.json").write_text(json.dumps({**about, "numTraining": 5}))
     with pytest.raises(DataError, match="says 5 training cases, the folder holds 3"):
         open_data(root)
-    (root / "dataset.json").write_text(json.dumps({**about, "labels": {**about["labels"], "ignore": 3}}))
-    with pytest.raises(DataError, match="ignore label"):
+    (root / "dataset.json").write_text(json.dumps({**about, "labels": {**about["labels"], "ignore": 2}}))
+    with pytest.raises(DataError, match="expected one value that no class has"):
         open_data(root)
     (root / "dataset.json").write_text("{broken")
     with pytest.raises(DataError, match="cannot be read as JSON"):
         open_data(root)
+
+
+def test_synthetic_nnunet_ignore_label_takes_part_in_nothing(tmp_path):
+    root = nnunet(tmp_path / "d")
+    _, mask = synthetic(0)
+    mask[0, :2] = 3
+    nifti(root / "labelsTr" / "P0_scan.nii.gz", mask)
+    about = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps({**about, "labels": {**about["labels"], "ignore": 3}}))
+    cohort = open_data(root)
+    assert cohort.task.classes == ("background", "core", "edema")
+    assert any("ignore" in note for note in cohort.notes)
+    store = Store.build(cohort, Preprocess(intensity="standard"), tmp_path / "store")
+    read = store.mask("P0_scan", "label")
+    assert (read == -1).sum() == (mask == 3).sum() > 0
+    assert ((read == 1).sum(), (read == 2).sum()) == ((mask == 1).sum(), (mask == 2).sum())
+    assert set(store.places("P0_scan", "label")) == {1, 2}
+    assert not [p for p in audit(cohort).problems if p.kind.startswith("mask")]
+    again = open_data(export_nnunet(cohort, tmp_path / "Dataset501_again"))
+    target = again["P0_scan"].targets["label"]
+    np.testing.assert_array_equal(read_mask(target).array[0], read)
+    assert json.loads((tmp_path / "Dataset501_again" / "dataset.json").read_text())["labels"]["ignore"] == 3
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Pages that are looked at in a browser, beside the report."""
