@@ -12,7 +12,7 @@ import logging
 import math
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -21,9 +21,10 @@ from annotated_types import Ge, Gt, Le, Lt
 from make_methods import arguments, cell
 from pydantic.fields import FieldInfo
 
-from allograft.catalog import ENCODERS
+from allograft.catalog import DECODERS, ENCODERS
 from allograft.contracts import Budget, Method, Objective, Optim, Procedure, Start, Tuning
 from allograft.core.config import Config
+from allograft.data.patches import Patches
 from allograft.data.preprocess import Preprocess
 from allograft.data.transforms.augment import TRANSFORMS, Augment
 from allograft.metrics import METRICS
@@ -38,6 +39,7 @@ SECTIONS: tuple[tuple[str, type[Config]], ...] = (
     ("datasets", DataSpec),
     ("task", TaskSpec),
     ("preprocess", Preprocess),
+    ("patches", Patches),
     ("augment", Augment),
     ("search", Search),
     ("recipes", Recipe),
@@ -105,6 +107,8 @@ def page() -> str:
         "",
     ]
     lines += [f"Families of timm's that have an exact 3-D form: {'; '.join(FAMILIES.values())}.", ""]
+    decoders = ", ".join(f"`{name}`" for name in DECODERS)
+    lines += ["## Decoders", "", f"{decoders}. A segmentation needs one; `unet` fits every encoder.", ""]
     lines += ["## Metrics", "", "| Name | Tasks | Better | Margin |", "|---|---|---|---|", *_metrics()]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -160,6 +164,8 @@ def _words(annotation: Any) -> str:
         return ", ".join(f"`{value}`" for value in inside)
     if origin in {Union, types.UnionType}:
         return " or ".join(dict.fromkeys(map(_words, inside)))
+    if origin is Mapping:
+        return "names, each with a value" if inside[1] is Any else f"names, each with a {_words(inside[1])}"
     assert origin is tuple, f"no words for {annotation}"
     if inside[-1] is not Ellipsis:
         return f"{len(inside)} {PLURAL[inside[0]]}"

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from allograft.contracts import Method, Objective, Procedure, Start, Tuning
-from allograft.core.config import Config, config_error
+from allograft.core.config import config_error, inlined_schema
 from allograft.core.errors import ConfigError, did_you_mean
 from allograft.datasets.brain_regions import BrainRegions, MacaqueRegions
 from allograft.datasets.brain_tissue import BrainTissue
@@ -272,17 +272,10 @@ def spell(method: Any) -> dict[str, Any]:
 def json_schema(kind: str) -> dict[str, Any]:
     """Return the JSON schema of a method field, so that editors complete study files."""
     named = [
-        {"type": "object", "properties": {name: _inline(cls)}, "required": [name], "additionalProperties": False}
+        {"type": "object", "properties": {name: inlined_schema(cls)}, "required": [name], "additionalProperties": False}
         for name, cls in KINDS[kind].items()
     ]
     return {"anyOf": [{"enum": sorted(KINDS[kind])}, *named]}
-
-
-def _inline(cls: type[Any]) -> dict[str, Any]:
-    assert issubclass(cls, Config)
-    schema = cls.model_json_schema(ref_template="{model}")
-    schema.pop("$defs", None)
-    return schema
 
 
 def methods() -> list[dict[str, str]]:

@@ -19,7 +19,7 @@ IN_PLANE = [{"elastic": {"p": 0.1}}, {"flip": {"axes": [-1, -2]}}, {"noise": {"p
 CASES: dict[str, tuple[str, int, dict[str, Any]]] = {
     "wacker-2d": ("wacker", 2, {"net": {**SLICES, "encoder": "resnet10"}, "donor": "resnet10", "augment": IN_PLANE}),
     "wacker-3d": ("wacker", 3, {"net": SLICES, "donor": "resnet10", "shape": (8, 32, 32)}),
-    "med3d-2d": ("med3d_cotraining", 2, {"net": {**CLASSIC, "decoder": "unet"}}),
+    "med3d-2d": ("med3d_cotraining", 2, {"net": {**CLASSIC, "decoder": "unet"}, "label_fractions": [1.0]}),
     "med3d-3d": (
         "med3d_cotraining",
         3,

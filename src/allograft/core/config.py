@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from allograft.core.errors import ConfigError, did_you_mean
 
-__all__ = ["Config", "canonical_json", "config_error", "read_yaml"]
+__all__ = ["Config", "canonical_json", "config_error", "inlined_schema", "read_yaml"]
 
 
 class Config(BaseModel):
@@ -124,3 +125,17 @@ def _field_path(loc: tuple[int | str, ...]) -> str:
     for part in loc:
         text += f"[{part}]" if isinstance(part, int) else f".{part}"
     return text.lstrip(".") or "the whole file"
+
+
+def inlined_schema(cls: type[Config]) -> dict[str, Any]:
+    """Return the JSON schema of a type without references, to stand deep inside another schema."""
+    schema = cls.model_json_schema(ref_template="{model}")
+    inside = schema.pop("$defs", {})
+
+    def resolved(node: Any) -> Any:
+        if isinstance(node, Mapping):
+            found = {key: resolved(value) for key, value in node.items() if key != "$ref"}
+            return {**resolved(inside[node["$ref"]]), **found} if "$ref" in node else found
+        return [resolved(value) for value in node] if isinstance(node, list) else node
+
+    return dict(resolved(schema))

@@ -66,3 +66,8 @@ class InputSpec(Config):
             if values:
                 changes[name] = (sum(values) / len(values),) * channels
         return self.model_copy(update=changes)
+
+    def for_dims(self, dims: int) -> InputSpec:
+        """Return the contract of a network of other dimension made from these weights: size and spacing are open."""
+        axes: Literal["HW", "DHW"] = "DHW" if dims == 3 else "HW"
+        return self if axes == self.axes else self.model_copy(update={"axes": axes, "size": (), "spacing_mm": ()})

@@ -70,7 +70,7 @@ def foreground_box(array: Array, low: float | None) -> tuple[tuple[int, int], ..
     Returns:
         The whole image where all is background.
     """
-    seen = ((array != 0) if low is None else (array > low)).any(axis=0)
+    seen: npt.NDArray[np.bool_] = np.asarray(((array != 0) if low is None else (array > low)).any(axis=0))
     box = []
     for axis, n in enumerate(seen.shape):
         filled = np.flatnonzero(seen.any(axis=tuple(k for k in range(seen.ndim) if k != axis)))

@@ -55,7 +55,7 @@ def decode(case: Case, preprocess: Preprocess, heads: Sequence[str]) -> Decoded:
         msg = f"case {case.id!r} ({', '.join(map(str, case.image))}): {error}"
         raise type(error)(msg) from error
     if preprocess.store_as == "float16":
-        image = image.astype(np.float16)  # type: ignore[assignment]  # narrower on purpose
+        image = image.astype(np.float16)
     masks, cropped = {}, False
     for head in heads:
         target = case.targets.get(head)

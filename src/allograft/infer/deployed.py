@@ -146,7 +146,8 @@ def require_parity(found: Parity, runtime: str, tolerance: float = TOLERANCE) ->
 
 def _probable(logits: Tensor, members: int) -> Tensor:
     """Return (B, O, n): the members' probabilities, averaged, for (B, M * O, n)."""
-    return logits.unflatten(1, (members, -1)).softmax(2).mean(1)
+    each = logits.reshape(len(logits), members, -1, *logits.shape[2:])
+    return each.softmax(2).mean(1)
 
 
 def _size(predictor: Predictor) -> tuple[int, ...]:

@@ -77,7 +77,9 @@ def _trace(module: Deployed, predictor: Predictor, path: Path) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the size is fixed on purpose; MONAI's bundles are TorchScript
         try:
-            traced = torch.jit.trace(module, example(predictor, 2, seed=7), check_trace=False)
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call]  # torch does not annotate it
+                module, example(predictor, 2, seed=7), check_trace=False
+            )
         except (RuntimeError, TypeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             msg = (
@@ -90,7 +92,7 @@ def _trace(module: Deployed, predictor: Predictor, path: Path) -> None:
 def _read(path: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is on its way out, and still what MONAI's tools load
-        return torch.jit.load(str(path))
+        return torch.jit.load(str(path))  # type: ignore[no-untyped-call]  # torch does not annotate it
 
 
 def _answers(predictor: Predictor) -> str:

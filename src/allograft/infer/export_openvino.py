@@ -82,7 +82,8 @@ def measure(module: Deployed, run: Callable[[Tensor], Tensor], x: Tensor) -> Spe
         module(x)
         begun = time.perf_counter()
         while len(times[0]) < RUNS and (len(times[0]) < 3 or time.perf_counter() - begun < PATIENCE):
-            for kept, call in zip(times, (run, module), strict=True):
+            calls: tuple[Callable[[Tensor], Tensor], ...] = (run, module)
+            for kept, call in zip(times, calls, strict=True):
                 before = time.perf_counter()
                 call(x)
                 kept.append(1000 * (time.perf_counter() - before))

@@ -7,8 +7,9 @@ Paper     Radford, Metz, Chintala. Unsupervised representation learning with dee
 Formula   discriminator: L = mean softplus(-D(x)) + mean softplus(D(G(z)));  generator: L = mean softplus(-D(G(z)))
           D the network's encoder, global mean and linear head; z ~ N(0, 1)
 Streams   real: images of the role `role`, without targets.
-Defaults  head = "real" and role = "images" (ours; the procedure "gan_pretrain" sets both).  width = 32, noise = 64
-          and levels = 4 (ours; the paper has 128, 100 and 4).  lr = 2e-4 (paper), Adam, the same for both.
+Defaults  head = "real" (ours).  role = "images" (ours; the procedure "gan_pretrain" gives both).  width = 32 (ours;
+          the paper has 128).  noise = 64 (ours; the paper has 100).  levels = 4 (paper).  lr = 2e-4 (paper), Adam's,
+          for both players.
 Differs   1. Noise is a map that the generator doubles `levels` times and cuts to the image's size, so that any
           size and dimension goes; the paper projects one vector to 4 x 4.
           2. Kernels of 3 (paper: 4), a linear output (paper: tanh): images here are standardised, not in [-1, 1].

@@ -16,7 +16,7 @@ Differs   1. The paper's own use of the error is not known to us in detail; as a
           2. One centroid for each class; structures of one class share theirs. Give vertebrae classes of
           their own. Of a patch, the part of a structure that lies in it counts, on both sides.
           3. Classes that a case does not hold, and the background, are left out: there is no centroid.
-Checked   tests/reference/test_localisation.py: centroid of a cuboid is its centre and huber is SciPy's; class
+Checked   tests/reference/test_localisation_loss.py: centroid of a cuboid is its centre and huber is SciPy's; class
           order does not matter, spacing does; the gradient moves probability towards the true place.
 """
 

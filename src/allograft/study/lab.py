@@ -112,7 +112,8 @@ class RunLab:
         """Return a network of this run as a source: its contract is that of the images that it was trained on."""
         arm, parent = self.arm, self.arm.source.card if self.arm.source else None
         channels, dims = arm.in_channels, net.shape.dims
-        expects = parent.expects.for_channels(channels) if parent else arm.pool.normalise.contract(channels, dims)
+        own = arm.pool.normalise.contract(channels, dims)
+        expects = parent.expects.for_channels(channels).for_dims(dims) if parent else own
         seen = (self.key.dataset, *self.arm.others)
         made = SourceWeights.of(net, name, expects, arm.recipe.net.encoder, seen=seen, parent=parent)
         made.card = made.card.model_copy(update={"width": self.net.width, "until": self.net.until})

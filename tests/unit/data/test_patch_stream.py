@@ -99,6 +99,14 @@ def test_a_batch_of_patches_is_a_pure_function_of_seed_and_step(synthetic: tuple
     assert all(torch.equal(x, y[:3]) for x, y in zip(small, large, strict=True))
 
 
+def test_batches_with_masks_say_the_spacing_of_each_case(synthetic: tuple[Cohort, Store]) -> None:
+    batch = streams_of(synthetic).at(0)["train"]
+    expected = [synthetic[1].placement(name).spacing for name in batch.ids]
+    assert batch.spacing is not None
+    assert batch.spacing.tolist() == [pytest.approx(list(each)) for each in expected]
+    assert streams_of(synthetic, labelled=False).at(0)["train"].spacing is None
+
+
 def test_a_case_that_comes_twice_gives_two_patches(synthetic: tuple[Cohort, Store]) -> None:
     one = (synthetic[0].subset(["c0"]), synthetic[1])
     batch = batch_of(streams_of(one, batch=6), 0)
