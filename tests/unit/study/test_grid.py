@@ -32,7 +32,9 @@ def changed(**fields: Any) -> Study:
 
 
 def ids(study: Study, identity: dict[str, Any] | None = None) -> dict[tuple[Any, ...], str]:
-    keys = study.keys(identity or IDENTITY, {"d": 2})
+    keys = study.keys(
+        identity or IDENTITY, {"d": [(fold, share) for fold in (0, 1) for share in study.label_fractions]}
+    )
     return {(k.recipe, k.fold, k.seed, k.label_fraction): k.id for k in keys}
 
 
