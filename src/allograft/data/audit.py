@@ -56,7 +56,9 @@ def audit(
         *image_problems(looks, size_advice(cohort.task.kind, preprocess)),
         *volume_problems(looks, preprocess),
         *mask_problems(cohort, looks),
-        *duplicate_problems(cohort, pairs, labels_of(cohort, looks)),
+        *duplicate_problems(
+            cohort, pairs, labels_of(cohort, looks), {item.id for item in looks if len(item.shape) == 3}
+        ),
         *class_problems(cohort),
         *side_problems(cohort),
         *split_problems(cohort),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
 from allograft.data.audit_result import Problem, problem
 from allograft.data.cohort import Cohort
@@ -58,7 +58,9 @@ def _mixed(looks: Sequence[Look], sizes: str) -> Iterator[Problem]:
         yield problem("error" if severity == "error" else "warning", kind, text, odd)
 
 
-def duplicate_problems(cohort: Cohort, pairs: Sequence[Duplicate], labels: Mapping[str, object]) -> Iterator[Problem]:
+def duplicate_problems(
+    cohort: Cohort, pairs: Sequence[Duplicate], labels: Mapping[str, object], volumes: Set[str] = frozenset()
+) -> Iterator[Problem]:
     """Yield what duplicates do to a study: leaks, contradictions, double counting.
 
     Args:
@@ -66,6 +68,8 @@ def duplicate_problems(cohort: Cohort, pairs: Sequence[Duplicate], labels: Mappi
         pairs: the duplicates.
         labels: what each case is labelled with, equal where labels are; a mask's content for masks. Cases
             whose label cannot be read are not in it.
+        volumes: ids of 3-D cases; nearly equal ones are no error, since registered scans of different
+            people look alike.
     """
     leak = "A split may train on one and test on the other. Give both the same group, or keep one."
     known = [p for p in pairs if p.exact and p.first in labels and p.second in labels]
@@ -76,14 +80,18 @@ def duplicate_problems(cohort: Cohort, pairs: Sequence[Duplicate], labels: Mappi
         (
             "error",
             "split_leak",
-            [p for p in pairs if cohort[p.first].split != cohort[p.second].split],
+            [
+                p
+                for p in pairs
+                if cohort[p.first].split != cohort[p.second].split and (p.exact or not {p.first, p.second} <= volumes)
+            ],
             "The same or nearly the same picture is in two fixed splits. Keep one.",
         ),
         (
             "warning",
             "near_leak",
             [p for p in pairs if not p.exact and p.across_groups],
-            f"Nearly the same picture, two groups: look at each pair. {leak}",
+            f"Nearly the same picture, two groups: look at each pair (registered volumes look alike). {leak}",
         ),
         (
             "warning",

@@ -394,3 +394,28 @@ def test_classes_that_say_a_side_are_a_warning(data):
 )
 def test_sides_are_found_in_names(names, expected):
     assert len(sided_classes(names)) == expected
+
+
+def test_synthetic_registered_volumes_that_look_alike_are_a_warning_and_copies_an_error() -> None:
+    """Scans of two people in one template space resemble each other; only an equal one is a copy."""
+    from allograft.core.task import Task
+    from allograft.data.audit_images import duplicate_problems
+    from allograft.data.case import Case, ImageRef
+    from allograft.data.cohort import Cohort
+    from allograft.data.duplicates import Duplicate
+
+    task = Task(kind="binary", classes=("no", "yes"))
+    cases = tuple(
+        Case(id=name, image=(ImageRef(Path(name)),), group=name, split=split)
+        for name, split in (("a", "train"), ("b", "test"))
+    )
+    cohort = Cohort("synthetic", task, cases)
+
+    def found(*, exact: bool, volumes: frozenset[str]) -> dict[str, str]:
+        pair = Duplicate(first="a", second="b", exact=exact, distance=0 if exact else 3, across_groups=True)
+        return {p.kind: p.severity for p in duplicate_problems(cohort, [pair], {}, volumes)}
+
+    both = frozenset({"a", "b"})
+    assert found(exact=False, volumes=both) == {"near_leak": "warning"}
+    assert found(exact=False, volumes=frozenset())["split_leak"] == "error"
+    assert found(exact=True, volumes=both)["split_leak"] == "error"
