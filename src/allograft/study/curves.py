@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from allograft.core.errors import DataError
 from allograft.stats.convergence import median_steps, steps_to_threshold
 from allograft.study.outcome import RunKey
 from allograft.study.store import RunStore
@@ -120,10 +121,14 @@ def similarity(store: RunStore, keys: Sequence[RunKey]) -> tuple[dict[str, dict[
     seeds: list[float] = []
     for one, a in deep.items():
         for two, b in deep.items():
-            if one.pair == two.pair and one.recipe < two.recipe:
-                between[one.recipe, two.recipe].append(linear_cka(a, b))
-            elif one.recipe == two.recipe and one.fold == two.fold and one.seed < two.seed:
-                seeds.append(linear_cka(a, b))
+            recipes = one.pair == two.pair and one.recipe < two.recipe
+            if not recipes and not (one.recipe == two.recipe and one.fold == two.fold and one.seed < two.seed):
+                continue
+            try:
+                value = linear_cka(a, b)
+            except DataError:  # features that do not vary: means behind an instance norm
+                continue
+            (between[one.recipe, two.recipe] if recipes else seeds).append(value)
     table: dict[str, dict[str, float]] = defaultdict(dict)
     for (a_name, b_name), values in between.items():
         table[a_name][b_name] = table[b_name][a_name] = float(np.mean(values))

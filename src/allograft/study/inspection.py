@@ -88,11 +88,7 @@ def _svcca(old: Tensor, new: Tensor, seed: int) -> float | None:
     """SVCCA over drawn positions; None where even the leading directions are too many for them."""
     if new.ndim < 3:
         return None
-    a, b = _positions(old, new, POINTS // 2, seed)
-    try:
-        return _compared(svcca_similarity, a, b)
-    except DataError:
-        return None
+    return _compared(svcca_similarity, *_positions(old, new, POINTS // 2, seed))
 
 
 def _positions(old: Tensor, new: Tensor, count: int, seed: int) -> tuple[Array, Array]:
@@ -103,7 +99,8 @@ def _positions(old: Tensor, new: Tensor, count: int, seed: int) -> tuple[Array, 
 
 
 def _compared(measure: Any, a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float | None:
-    """Return the measure, None where a stage does not vary (nothing to correlate)."""
-    if min(np.ptp(a), np.ptp(b)) == 0:
+    """Return the measure, None where a stage does not vary (means behind an instance norm are all alike)."""
+    try:
+        return float(measure(a, b))
+    except DataError:
         return None
-    return float(measure(a, b))

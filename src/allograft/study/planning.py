@@ -15,6 +15,7 @@ from allograft.data.io.image import read_channels
 from allograft.data.normalise import normaliser
 from allograft.nets.build import build_network
 from allograft.nets.network import Network
+from allograft.study.admission import require_same_task
 from allograft.study.data_spec import open_cohort
 from allograft.study.grid import Study
 from allograft.study.recipe import Recipe
@@ -46,8 +47,10 @@ def plan_study(study: Study, *, base: Path) -> list[Planned]:
         DataError: the data cannot be opened.
     """
     plans = []
+    cohorts = {spec.name: open_cohort(spec, base=base) for spec in study.data}
+    require_same_task(study, cohorts)
     for spec in study.datasets:
-        cohort = open_cohort(spec, base=base)
+        cohort = cohorts[spec.name]
         channels = study.preprocess.channels or _channels(cohort)
         for recipe in study.recipes:
             card = find_card(recipe.source, base) if recipe.source else None
