@@ -62,7 +62,7 @@ class _Halves:
     title: ClassVar[str]
     licence: ClassVar[str] = "BSD-3-Clause (package; it has no separate notice for these files)"
     reference: ClassVar[Reference]
-    unit: ClassVar[str] = "half of one brain"
+    unit: ClassVar[str] = "hemisphere"
     task: ClassVar[Task]
     preprocess: ClassVar[Preprocess] = Preprocess(intensity="percentile")
     notes: ClassVar[tuple[str, ...]]

@@ -141,7 +141,7 @@ class BrainTissue:
         year=2011,
         venue="NeuroImage",
     )
-    unit: ClassVar[str] = "block of a template"
+    unit: ClassVar[str] = "template block"
     task: ClassVar[Task] = Task(
         kind="segmentation", classes=("background", "grey matter", "white matter"), head="tissue"
     )

@@ -93,7 +93,7 @@ class Nuclei2D:
         venue="MICCAI",
         arxiv="1806.03535",
     )
-    unit: ClassVar[str] = "block of a picture"
+    unit: ClassVar[str] = "picture block"
     task: ClassVar[Task] = Task(kind="segmentation", classes=("background", "nucleus"), head="nuclei")
     preprocess: ClassVar[Preprocess] = Preprocess(intensity="percentile")
     notes: ClassVar[tuple[str, ...]] = (

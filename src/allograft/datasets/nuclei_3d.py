@@ -87,7 +87,7 @@ class Nuclei3D:
         venue="WACV",
         arxiv="1908.03636",
     )
-    unit: ClassVar[str] = "block of a stack"
+    unit: ClassVar[str] = "stack block"
     task: ClassVar[Task] = Task(kind="segmentation", classes=("background", "nucleus"), head="nuclei")
     preprocess: ClassVar[Preprocess] = Preprocess(intensity="percentile")
     notes: ClassVar[tuple[str, ...]] = (

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from allograft import catalog
+from allograft.core.config import Config
 from allograft.data.cohort import Cohort
 from allograft.data.split import Fold
 from allograft.data.store import Store
@@ -103,7 +104,18 @@ def environment(device: Device) -> dict[str, str]:
 
 def _method(method: Any) -> str:
     """Write a method with the settings that differ from its defaults: "partial(until=stage2)"."""
-    name, settings = next(iter(catalog.spell(method).items()))
-    default = type(method)().model_dump(mode="json")
-    said = ", ".join(f"{key}={value}" for key, value in settings.items() if value != default.get(key))
+    name = next(iter(catalog.spell(method)))
+    said = _changed(method)
     return f"{name}({said})" if said else name
+
+
+def _changed(settings: Config) -> str:
+    """Write the settings that differ from their defaults, nested ones alike: "segmentation(cross_entropy=0.0)"."""
+    default, said = type(settings)(), []
+    for key in type(settings).model_fields:
+        value = getattr(settings, key)
+        if value == getattr(default, key):
+            continue
+        plain = list(value) if isinstance(value, tuple) else value
+        said.append(f"{key}({_changed(value)})" if isinstance(value, Config) else f"{key}={plain}")
+    return ", ".join(said)
