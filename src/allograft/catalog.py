@@ -22,6 +22,7 @@ from allograft.datasets.lung_tumour import LungTumour
 from allograft.datasets.nuclei_2d import Nuclei2D
 from allograft.datasets.nuclei_3d import Nuclei3D
 from allograft.datasets.skin_histology import SkinHistology
+from allograft.datasets.synthetic_brains import SyntheticBrains
 from allograft.nets.build import DecoderFactory, EncoderFactory, Parts
 from allograft.nets.decoders.albunet import AlbuNet
 from allograft.nets.decoders.dense import DenseDecoder
@@ -109,6 +110,7 @@ DATASETS: dict[str, type[Dataset]] = {
     "nuclei_2d": Nuclei2D,
     "nuclei_3d": Nuclei3D,
     "skin_histology": SkinHistology,
+    "synthetic_brains": SyntheticBrains,
 }
 
 OBJECTIVES: dict[str, type[Objective]] = {

@@ -23,6 +23,7 @@ from allograft.datasets.nuclei_2d import Nuclei2D
 from allograft.datasets.nuclei_3d import Nuclei3D
 from allograft.datasets.prepared import Item, card_of, check_cohort, check_shares, cohort_of, made_once, save_pair
 from allograft.datasets.skin_histology import SkinHistology
+from allograft.datasets.synthetic_brains import SyntheticBrains, SyntheticBrainsSettings
 from allograft.testing.datasets import check_dataset, check_dataset_facts
 
 FOLDS: list[tuple[Dataset, int]] = [
@@ -34,6 +35,7 @@ FOLDS: list[tuple[Dataset, int]] = [
     (LungTumour(LungTumourSettings(accept_licence=True)), 0),
     (Nuclei2D(), 3),
     (Nuclei3D(), 0),
+    (SyntheticBrains(SyntheticBrainsSettings(subjects=12, spacing=3)), 3),
 ]
 
 

@@ -17,10 +17,11 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
-from allograft.catalog import encoder_factory
+from allograft.catalog import DATASETS, encoder_factory
 from allograft.core.config import read_yaml
 from allograft.core.input_spec import InputSpec
 from allograft.core.reference import Reference
+from allograft.datasets.dataset import with_settings
 from allograft.weights.card import WeightSource
 from allograft.weights.fingerprint import fingerprint, probe_shape
 from allograft.weights.source import file_sha256
@@ -126,8 +127,7 @@ def tiny_example(
     """
     text = read_yaml(EXAMPLES / f"{name}.yaml")
     for seed, spec in enumerate([each for part in ("datasets", "auxiliary", "unseen") for each in text.get(part, [])]):
-        if "image" not in spec:  # the file names a folder of a known layout; the data made for it are a table
-            spec |= {"image": "image", "mask": "mask", "group": "patient", "task": {"classes": ["background", "organ"]}}
+        spec.update(_own_table(spec))
         cases = 18 if spec.get("score_by") == "group" else 6 if "mask" in spec else 12
         spec["path"] = str(synthetic_table(folder / spec["name"], spec, shape or SHAPES[dims], cases=cases, seed=seed))
     text["recipes"] = [recipe for recipe in text["recipes"] if not only or recipe["name"] in only.split()]
@@ -150,6 +150,17 @@ def tiny_example(
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(text, sort_keys=False), encoding="utf-8")
     return file, text
+
+
+def _own_table(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns and the task of the table that stands for a data set of a study."""
+    columns = {"image": "image", "mask": "mask", "group": "patient"}
+    if "dataset" in spec:  # synthetic subjects, whose template a test does not fetch
+        settings = spec.pop("settings", {})
+        task = with_settings(DATASETS[spec.pop("dataset")], settings, where="examples").task
+        return {**columns, "image": settings.get("modalities", "image"), "task": {"classes": list(task.classes)}}
+    # Without columns the file names a folder of a known layout; the data made for it are a table.
+    return {} if "image" in spec else {**columns, "task": {"classes": ["background", "organ"]}}
 
 
 def _written(path: Path, array: Any, dims: int) -> str:

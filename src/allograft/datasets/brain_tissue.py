@@ -51,7 +51,7 @@ from allograft.datasets.prepared import (
     sha256_of,
 )
 
-__all__ = ["BrainTissue", "BrainTissueSettings", "Template"]
+__all__ = ["EXTENT", "FILES", "LOW", "BrainTissue", "BrainTissueSettings", "Template", "maps_of", "tissue"]
 
 Template = Literal["mni152", "deepmriprep", "fsaverage"]
 
@@ -222,7 +222,7 @@ class BrainTissue:
         box = Box(low=LOW, extent=EXTENT, spacing=self.settings.spacing)
         items = []
         for template in self.settings.templates:
-            image, grey, white = _maps(template, fetch(FILES[template], progress), box)
+            image, grey, white = maps_of(template, fetch(FILES[template], progress), box)
             items += self._cut(folder, template, image, tissue(grey, white), box)
         return items
 
@@ -255,7 +255,7 @@ def tissue(grey: Volume, white: Volume) -> npt.NDArray[np.uint8]:
     return largest
 
 
-def _maps(template: Template, files: Mapping[str, Path], box: Box) -> tuple[Volume, Volume, Volume]:
+def maps_of(template: Template, files: Mapping[str, Path], box: Box) -> tuple[Volume, Volume, Volume]:
     """Return image, grey and white matter on the box, the maps in [0, 1]."""
     t1 = read_nifti(files["t1"], dims=3)
     image = onto(t1.array[0], t1.geometry, box)

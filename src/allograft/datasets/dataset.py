@@ -29,7 +29,7 @@ class Dataset(Protocol):
         licence: short name of the licence of images and labels.
         reference: the work to cite.
         unit: what one group is ("patient", "strip").
-        task: what is to be predicted.
+        task: what is to be predicted; settings may choose it.
         preprocess: what the data set recommends.
     """
 
@@ -38,8 +38,11 @@ class Dataset(Protocol):
     licence: ClassVar[str]
     reference: ClassVar[Reference]
     unit: ClassVar[str]
-    task: ClassVar[Task]
     preprocess: ClassVar[Preprocess]
+
+    @property
+    def task(self) -> Task:
+        """What is to be predicted."""
 
     def prepare(self, progress: OnProgress | None = None) -> Cohort:
         """Fetch what is not in the cache and return all cases; the same cohort on every call.

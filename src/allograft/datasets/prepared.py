@@ -49,9 +49,10 @@ class Item(Config):
         mask: file of the mask.
         group: the independent unit.
         domain: template, scanner or modality.
-        sha256: of image and mask.
+        sha256: of image and mask, then of the further channels.
         counts: elements of each class, in the order of the classes.
         attributes: further facts.
+        channels: files of further channels, after `image`'s.
     """
 
     id: str
@@ -59,9 +60,14 @@ class Item(Config):
     mask: str
     group: str
     domain: str
-    sha256: tuple[str, str]
+    sha256: tuple[str, ...]
     counts: tuple[int, ...]
     attributes: Mapping[str, str] = {}
+    channels: tuple[str, ...] = ()
+
+    def images(self, folder: Path) -> tuple[ImageRef, ...]:
+        """Return a reference for each channel file."""
+        return tuple(ImageRef(folder / name) for name in (self.image, *self.channels))
 
 
 class _Index(Config):
@@ -71,7 +77,7 @@ class _Index(Config):
 class _Known(NamedTuple):
     """What a case must be."""
 
-    image: ImageRef
+    image: tuple[ImageRef, ...]
     mask: ImageRef
     group: str
 
@@ -145,9 +151,9 @@ def made_once(name: str, settings: Mapping[str, Any], make: Callable[[Path], Seq
     return folder
 
 
-def sha256_of(image: Path, mask: Path) -> tuple[str, str]:
-    """Return the hashes that an index notes."""
-    return content_sha256(image), content_sha256(mask)
+def sha256_of(*files: Path) -> tuple[str, ...]:
+    """Return the hashes that an index notes: of image, mask and further channels."""
+    return tuple(content_sha256(file) for file in files)
 
 
 def counts_of(labels: npt.NDArray[Any], classes: int) -> tuple[int, ...]:
@@ -166,7 +172,7 @@ def cohort_of(dataset: Dataset, folder: Path, notes: Sequence[str], seen_as: Seq
     cases = tuple(
         Case(
             id=item.id,
-            image=(ImageRef(folder / item.image),),
+            image=item.images(folder),
             targets={dataset.task.head: ImageRef(folder / item.mask)},
             group=item.group,
             domain=item.domain,
@@ -185,8 +191,8 @@ def check_cohort(dataset: Dataset, cohort: Cohort, folder: Path) -> None:
         DataError: something differs; says what.
     """
     items = _items(folder)
-    known = {i.id: _Known(ImageRef(folder / i.image), ImageRef(folder / i.mask), i.group) for i in items}
-    found = {c.id: _Known(c.image[0], _mask(c, dataset), c.group) for c in cohort}
+    known = {i.id: _Known(i.images(folder), ImageRef(folder / i.mask), i.group) for i in items}
+    found = {c.id: _Known(c.image, _mask(c, dataset), c.group) for c in cohort}
     odd = [name for name in {**known, **found} if known.get(name) != found.get(name)]
     if odd:
         msg = (
@@ -195,7 +201,7 @@ def check_cohort(dataset: Dataset, cohort: Cohort, folder: Path) -> None:
         )
         raise DataError(msg)
     for item in items:
-        for name, expected in zip((item.image, item.mask), item.sha256, strict=True):
+        for name, expected in zip((item.image, item.mask, *item.channels), item.sha256, strict=True):
             if (got := content_sha256(folder / name)) != expected:
                 msg = f"{folder / name}: SHA-256 expected {expected}, got {got}. Remove its folder; it is made again."
                 raise DataError(msg)
