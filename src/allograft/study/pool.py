@@ -24,6 +24,7 @@ from allograft.metrics.mask_mean import MaskMean
 from allograft.metrics.metric import Metric
 from allograft.metrics.segmentation import MASK_METRICS
 from allograft.nets.network import Network
+from allograft.study.windows import input_shape
 from allograft.train.device import Device
 from allograft.train.features import FeatureCache
 
@@ -61,7 +62,7 @@ class Pool:
     @property
     def shape(self) -> tuple[int, ...]:
         """(C, *S) of what enters the network: a window of a segmentation, else a whole image."""
-        return self.store.shape if self.patches is None else (self.store.channels, *self.patches.size)
+        return input_shape(self.store, self.patches)
 
     def stream(self, roster: Roster, augment: Augment, views: int) -> StreamSource:
         """Return a stream of images with the cases and targets of `roster`."""

@@ -31,7 +31,7 @@ from allograft.study.outcome import RunKey
 from allograft.study.sides import keep_sides
 from allograft.study.sources import find_card, require_licence
 from allograft.study.store import RunStore
-from allograft.study.windows import windows
+from allograft.study.windows import input_shape, windows
 from allograft.train.device import Device
 from allograft.weights.contamination import contamination_notes
 
@@ -110,8 +110,7 @@ class Prepared:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return (C, *S) of what enters a network: a window of a segmentation, else a whole image."""
-        patches, store = self.patches[name], self.stores[name]
-        return store.shape if patches is None else (store.channels, *patches.size)
+        return input_shape(self.stores[name], self.patches[name])
 
     def learnt_tasks(self) -> list[Task]:
         """Return the tasks of all data sets that something is learnt from."""

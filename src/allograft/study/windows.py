@@ -12,7 +12,7 @@ from allograft.data.patches import Patches
 from allograft.data.store import Store
 from allograft.study.grid import Study
 
-__all__ = ["suggest_size", "windows"]
+__all__ = ["input_shape", "suggest_size", "windows"]
 
 LARGEST = {2: 256, 3: 96}
 """Elements along an axis where the study says nothing (ours): what a processor and a small GPU can train on."""
@@ -39,11 +39,16 @@ def windows(study: Study, tasks: Mapping[str, Task], stores: Mapping[str, Store]
 
 def _windows(patches: Patches | None, store: Store, name: str) -> Patches:
     if patches is None:
-        return Patches(size=suggest_size([store.image(case).shape[1:] for case in store.index.ids]))
+        return Patches(size=suggest_size([store.placement(case).shape for case in store.index.ids]))
     if len(patches.size) != store.dims:
         msg = f"patches.size has {len(patches.size)} axes, the images of {name} have {store.dims}. Give one for each."
         raise ConfigError(msg)
     return patches
+
+
+def input_shape(store: Store, patches: Patches | None) -> tuple[int, ...]:
+    """Return (C, *S) of what enters a network: a window of a segmentation, else a whole image."""
+    return store.shape if patches is None else (store.channels, *patches.size)
 
 
 def suggest_size(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
