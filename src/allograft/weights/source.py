@@ -181,7 +181,7 @@ def _check_hash(card: WeightSource, path: Path) -> None:
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror}). Check the path."
         raise PlanError(msg) from error
-    if got != card.sha256:
+    if not got.startswith(card.sha256):
         msg = (
             f'{path} is not the file of card "{card.name}": SHA-256 expected {card.sha256}, got {got}. '
             "Fetch it again; if the file is right, correct the card."
