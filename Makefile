@@ -29,6 +29,7 @@ check: .venv/.installed-test  ## style, types, import rules and house rules: sec
 docs: .venv/.installed-docs  ## the site, with generated method pages and study reference, into site/
 	$(BIN)/python docs/make_methods.py
 	$(BIN)/python docs/make_study_reference.py
+	$(BIN)/python docs/make_cards.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/.installed-test  ## benchmarks; each writes its table into docs/
@@ -36,6 +37,9 @@ bench: .venv/.installed-test  ## benchmarks; each writes its table into docs/
 	$(BIN)/python benchmarks/feature_cache.py --write
 	$(BIN)/python benchmarks/patch_reads.py --write
 	$(BIN)/python benchmarks/sliding_window.py --write
+	$(BIN)/python benchmarks/objective_steps.py --write
+	$(BIN)/python benchmarks/open_checkpoint.py --write
+	$(BIN)/python benchmarks/broken_checkpoints.py --write
 	$(BIN)/python benchmarks/interval_coverage.py
 
 .venv/bin/pip:

@@ -14,11 +14,11 @@ import sys
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from allograft.core.headings import first_line, parse
 
-KINDS = ("STARTS", "TUNINGS", "OBJECTIVES", "PROCEDURES")
+KINDS = ("STARTS", "TUNINGS", "OBJECTIVES", "PROCEDURES", "ACQUISITIONS")
 TITLES = {"Streams": "Streams that a step reads", "Differs": "How this differs from the paper", "Checked": "Tests"}
 
 log = logging.getLogger("make_methods")
@@ -80,7 +80,8 @@ def _items(text: str) -> str:
 def _use(kind: str, name: str, method: type[Any]) -> list[str]:
     """Return the line of a study file that asks for the method."""
     field = kind.removesuffix("s")
-    return ["```yaml", f"{field}: {name}", "```", ""]
+    said = f"procedure: {{active_learning: {{{field}: {name}}}}}" if kind == "acquisitions" else f"{field}: {name}"
+    return ["```yaml", said, "```", ""]
 
 
 def _settings(method: type[Any]) -> list[str]:
@@ -88,12 +89,19 @@ def _settings(method: type[Any]) -> list[str]:
     fields: Mapping[str, Any] = getattr(method, "model_fields", {})
     if not fields:
         return ["None.", ""]
-    said = arguments(inspect.getdoc(method) or "")
+    said: dict[str, str] = {}
+    for each in reversed(method.__mro__):  # settings that methods share are told where they are shared
+        said |= arguments(inspect.cleandoc(each.__doc__ or ""))
     rows = ["| Setting | Type | Default | Meaning |", "|---|---|---|---|"]
     for name, field in fields.items():
         default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)!r}`"
         rows.append(f"| `{name}` | `{cell(_type(field.annotation))}` | {default} | {cell(said.get(name, ''))} |")
-    return [*rows, ""]
+    rows.append("")
+    for name, field in fields.items():
+        inside = next((arg for arg in get_args(field.annotation) if hasattr(arg, "model_fields")), None)
+        if get_origin(field.annotation) is tuple and inside is not None:
+            rows += [f"Each of `{name}`:", "", *_settings(inside)]
+    return rows
 
 
 def arguments(doc: str) -> dict[str, str]:

@@ -29,21 +29,25 @@ from allograft.data.preprocess import Preprocess
 from allograft.data.transforms.augment import TRANSFORMS, Augment
 from allograft.metrics import METRICS
 from allograft.nets.encoders.inflated import FAMILIES
-from allograft.nets.spec import NetSpec
-from allograft.study.data_spec import DataSpec, TaskSpec
+from allograft.nets.spec import Bag, NetSpec
+from allograft.study.data_spec import AlsoSpec, DataSpec, TaskSpec
 from allograft.study.grid import Search, Study
+from allograft.study.prune import Prune
 from allograft.study.recipe import Recipe
 
 SECTIONS: tuple[tuple[str, type[Config]], ...] = (
     ("The file", Study),
     ("datasets", DataSpec),
     ("task", TaskSpec),
+    ("also", AlsoSpec),
     ("preprocess", Preprocess),
     ("patches", Patches),
     ("augment", Augment),
     ("search", Search),
+    ("prune", Prune),
     ("recipes", Recipe),
     ("net", NetSpec),
+    ("bag", Bag),
     ("optim", Optim),
     ("budget", Budget),
 )

@@ -10,15 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
-from pydantic import Field
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
+from allograft.core.budget import Budget, Optim
 from allograft.core.config import Config
 from allograft.core.reference import Reference
+from allograft.core.stream_spec import StreamSpec
 from allograft.core.task import Task
 from allograft.data.case import Batch
 from allograft.data.cohort import Cohort
 from allograft.data.predictions import Predictions
+from allograft.data.transforms.augment import Augment
+from allograft.functional.uncertainty import Measure
 from allograft.nets.network import Network, Output
 from allograft.nets.spec import NetSpec
 from allograft.weights.plan import TransferPlan
@@ -35,6 +40,7 @@ __all__ = [
     "Method",
     "Objective",
     "Optim",
+    "Paired",
     "Player",
     "Procedure",
     "Progress",
@@ -58,42 +64,6 @@ class Method(Config):
     paper: ClassVar[Reference]
 
 
-class Optim(Config):
-    """An optimiser and its schedule.
-
-    Args:
-        name: "adamw", "adam" or "sgd" (momentum 0.9, Nesterov off).
-        lr: peak learning rate, > 0; the search on validation may replace it.
-        weight_decay: decoupled for adamw, >= 0; never applied to norm layers and biases.
-        schedule: "cosine" to 0, "constant", or "poly" with power 0.9.
-        warmup: share of the steps with a linear rise from 0, in [0, 1).
-        clip: largest gradient norm, None for none.
-    """
-
-    name: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
-    schedule: Literal["cosine", "constant", "poly"] = "cosine"
-    warmup: float = Field(default=0.05, ge=0, lt=1)
-    clip: float | None = Field(default=None, gt=0)
-
-
-class Budget(Config):
-    """How much training a run may use; every arm of a study has the same.
-
-    Args:
-        steps: optimiser steps in all, the learning-rate search included.
-        batch: cases in a step.
-        evals: validations over the run, spread evenly.
-        patience: validations without improvement before stopping, None never.
-    """
-
-    steps: int = Field(default=400, ge=1)
-    batch: int = Field(default=32, ge=1)
-    evals: int = Field(default=10, ge=1)
-    patience: int | None = Field(default=None, ge=1)
-
-
 class Progress(NamedTuple):
     """Where training is."""
 
@@ -111,15 +81,6 @@ class Loss(NamedTuple):
 
     total: Tensor
     parts: Mapping[str, Tensor]
-
-
-class StreamSpec(NamedTuple):
-    """What an objective reads: the cohort of `role`, `batch` cases a step (0: the budget's)."""
-
-    role: str = "train"
-    batch: int = 0
-    views: int = 0
-    labelled: bool = True
 
 
 class Player(NamedTuple):
@@ -197,6 +158,17 @@ class Objective(Protocol):
         """Return the live criterion; called after the plan was applied."""
 
 
+@runtime_checkable
+class Paired(Protocol):
+    """An objective that trains further networks beside the recipe's own, which is always called "net"."""
+
+    def partners(self, net: NetSpec) -> Mapping[str, NetSpec]:
+        """Return the further networks by name; each starts like the recipe's, with other fresh values.
+
+        One whose encoder is another than the recipe's begins from scratch: the recipe's weights do not fit it.
+        """
+
+
 class Started(NamedTuple):
     """A network with the plan that made it."""
 
@@ -260,14 +232,44 @@ class Lab(Protocol):
         cohorts: Mapping[str, Cohort] | None = None,
         tuning: Tuning | None = None,
         share: float = 1.0,
+        augment: Augment | None = None,
     ) -> Network:
-        """Train one stage on `share` of the recipe's steps; a finished stage returns at once."""
+        """Train one stage on `share` of the recipe's steps; a finished stage returns at once.
+
+        Its images go through `augment`, None for the recipe's. Where the recipe's may not mirror, it does not either.
+        """
+
+    def score(self, net: Network) -> float:
+        """Return what validation says of a network; larger is better."""
 
     def predict(self, stage: str, net: Network, cohort: Cohort) -> Predictions:
         """Predict without augmentation or noise; kept under the stage's name."""
 
-    def label(self, ids: Sequence[str]) -> Cohort:
-        """Ask the oracle for labels; may raise Pending when a person is asked."""
+    def propose(self, stage: str, net: Network, cohort: Cohort, *, floor: float = 0.0) -> Cohort:
+        """Return the cases with the network's masks as targets; elements below the probability `floor` weigh 0."""
+
+    def features(self, net: Network, cohort: Cohort, level: int = -1) -> npt.NDArray[np.float32]:
+        """Return (N, F): one of the encoder's levels, averaged over positions, of each case in order."""
+
+    def doubt(
+        self, net: Network, cohort: Cohort, measure: Measure, *, passes: int = 0, seed: int = 0
+    ) -> npt.NDArray[np.float64]:
+        """Return (N,): a measure of each case's probabilities, of a mask their mean; `passes` with dropout at work."""
+
+    def pictures(self, cohort: Cohort) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield (H, W) grey values of each case as it is stored, of a volume its middle slice."""
+
+    def label(self, ids: Sequence[str], *, oracle: Literal["data", "person"] = "data") -> Cohort:
+        """Ask the data, or a person, for labels of unlabelled cases; raises Pending while a person has not answered."""
+
+    def agreement(self, guess: Cohort) -> float | None:
+        """Return the share of proposed classes that are true, where truth is known; for reports only."""
+
+    def milestone(self, stage: str, net: Network, labels: int) -> None:
+        """Have this network tested too, when the run is over: what `labels` labelled cases led to."""
+
+    def report(self, stage: str, facts: Mapping[str, float | str | Sequence[float]]) -> None:
+        """Keep facts about a stage for the run's record."""
 
     def seed(self, *names: str) -> int:
         """Return a seed of this run for a named draw."""

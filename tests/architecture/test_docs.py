@@ -14,7 +14,7 @@ import pytest
 import typer
 import yaml
 
-from allograft import catalog
+from allograft.catalog import names
 from allograft.cli import app
 from allograft.core.errors import ConfigError
 from allograft.study.grid import Study, study_from
@@ -116,7 +116,7 @@ def _with_files_of(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Write the files that a page shows, and let them be imported and named as plug-ins."""
     shown = [block for block in blocks(page) if block.mark.startswith("file: ")]
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setattr(catalog, "_PLUGINS", {block.mark.removeprefix("file: ").removesuffix(".py") for block in shown})
+    monkeypatch.setattr(names, "_PLUGINS", {block.mark.removeprefix("file: ").removesuffix(".py") for block in shown})
     for block in shown:
         name = block.mark.removeprefix("file: ")
         (folder / name).write_text(block.text, encoding="utf-8")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from allograft.catalog import OBJECTIVES, PROCEDURES, STARTS, TUNINGS
+from allograft.catalog import ACQUISITIONS, OBJECTIVES, PROCEDURES, STARTS, TUNINGS
 from allograft.core.headings import parse, unmarked_defaults
 from allograft.core.reference import Reference
 
@@ -29,13 +29,14 @@ HOMES = {
     "highdicom": ("infer/write_seg", "infer/write_sr"),
     "SimpleITK": ("data/io/sitk",),
     "nibabel": ("data/io/nifti",),
-    "timm": ("nets/encoders/timm_encoder",),
+    "timm": ("nets/encoders/timm_encoder", "nets/encoders/timm_pretrained"),
     "jinja2": ("report/",),
     "matplotlib": ("report/",),
     "lightning_fabric": ("train/device",),
     "monai": ("data/transforms/", "functional/", "metrics/", "infer/", "nets/encoders/"),
     "torchmetrics": ("metrics/",),
-    "sklearn": ("metrics/", "data/split", "shallow/"),
+    "sklearn": ("metrics/", "data/split", "shallow/", "analysis/transferability/linear_probe"),
+    "skimage": ("functional/orb",),
     "typer": ("cli/",),
     "rich": ("cli/",),
     "onnx": ("infer/export_onnx",),
@@ -52,6 +53,7 @@ METHODS: list[tuple[str, str, type[Any]]] = [
         ("tuning", TUNINGS),
         ("objective", OBJECTIVES),
         ("procedure", PROCEDURES),
+        ("acquisition", ACQUISITIONS),
     )
     for name, method in table.items()
 ]
@@ -77,9 +79,9 @@ def long_functions(text: str) -> Iterator[tuple[str, int]]:
 def siblings(path: Path, text: str) -> set[str]:
     """Return method files of the same folder that a file imports."""
     methods = {method.__module__ for _, _, method in METHODS}
-    package = f"allograft.{path.parent.name}."
+    package = ".".join(("allograft", *path.relative_to(SRC).parent.parts))
     nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
-    return {node.module for node in nodes if node.module in methods and node.module.startswith(package)}
+    return {node.module for node in nodes if node.module in methods and node.module.rpartition(".")[0] == package}
 
 
 def strays(path: str, text: str) -> set[str]:
@@ -150,7 +152,7 @@ def test_files_are_short_well_named_and_safe() -> None:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("folder", METHOD_FOLDERS)
+@pytest.mark.parametrize("folder", [*METHOD_FOLDERS, "procedures/acquisition"])
 def test_method_files_do_not_import_their_siblings(folder: str) -> None:
     for path in (SRC / folder).glob("*.py"):
         found = siblings(path, path.read_text(encoding="utf-8"))

@@ -27,6 +27,8 @@ OURS = {
     "resnet18_small": partial(ResNet, 18, "small"),
     "medicalnet18": partial(ResNet, 18, "medicalnet"),
     "medicalnet50": partial(ResNet, 50, "medicalnet"),
+    "kinetics18": partial(ResNet, 18, "kinetics"),
+    "kinetics50": partial(ResNet, 50, "kinetics"),
     "resnet34_slice": partial(ResNet, 34, "slice"),
     "resnet50_slice": partial(ResNet, 50, "slice"),
     "dense": Dense,

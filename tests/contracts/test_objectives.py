@@ -8,11 +8,17 @@ import pytest
 import torch
 
 from allograft.contracts import HOUSE, Criterion, Loss, Method, StreamSpec
+from allograft.objectives.cct import CCT
+from allograft.objectives.cps import CPS
+from allograft.objectives.cross_teaching import CrossTeaching
+from allograft.objectives.deep_adversarial import DeepAdversarial
 from allograft.objectives.gan import GAN
 from allograft.objectives.localisation import Localisation
 from allograft.objectives.multi_head import MultiHead
+from allograft.objectives.multi_task import MultiTask
 from allograft.objectives.supervised import Supervised
 from allograft.objectives.task_loss import task_loss
+from allograft.objectives.urpc import URPC
 from allograft.testing.objectives import check_objective
 from allograft.testing.training import tiny_task
 
@@ -30,6 +36,13 @@ def test_multi_head_keeps_the_contract_on_synthetic_batches(dims, kind):
 
 
 @pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("kind", ["multiclass", "binary", "multilabel", "segmentation"])
+@pytest.mark.parametrize("weighting", ["fixed", "uncertainty", "alternating"])
+def test_multi_task_keeps_the_contract_on_synthetic_batches(dims, kind, weighting):
+    check_objective(MultiTask(weighting=weighting), dims, task=tiny_task(kind))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
 def test_localisation_keeps_the_contract_on_synthetic_batches(dims):
     check_objective(Localisation(), dims, task=tiny_task("segmentation"))
 
@@ -37,6 +50,20 @@ def test_localisation_keeps_the_contract_on_synthetic_batches(dims):
 @pytest.mark.parametrize("dims", [2, 3])
 def test_gan_keeps_the_contract_on_synthetic_batches(dims):
     check_objective(GAN(head="label", width=4, noise=4, levels=2), dims, task=tiny_task("binary"))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("kind", ["multiclass", "multilabel", "segmentation"])
+@pytest.mark.parametrize("objective", [CPS(), CrossTeaching(), CPS(joint_norm=True)])
+def test_two_networks_keep_the_contract_on_synthetic_batches(dims, kind, objective):
+    check_objective(objective, dims, task=tiny_task(kind))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("kind", ["binary", "multilabel", "segmentation"])
+@pytest.mark.parametrize("objective", [DeepAdversarial(width=4), CCT(), CCT(supervise="main", joint_norm=True), URPC()])
+def test_perturbing_objectives_keep_the_contract_on_synthetic_batches(dims, kind, objective):
+    check_objective(objective, dims, task=tiny_task(kind), order_matters=True)  # dropped channels differ by case
 
 
 class _Faulty(Method):

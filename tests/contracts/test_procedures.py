@@ -10,17 +10,21 @@ from allograft.catalog import PROCEDURES
 from allograft.contracts import HOUSE, Lab, Method, Procedure
 from allograft.core.reference import Reference
 from allograft.nets.network import Network
+from allograft.objectives.multi_task import MultiTask
 from allograft.testing.procedures import check_procedure, synthetic_cohort
 
-SETTINGS = {"pretrain": {"on": ("helper",)}}
+SETTINGS = {"pretrain": {"on": ("helper",)}, "continual": {"links": ({"on": ("helper",), "share": 0.5},)}}
 """What a procedure must be told before it can do anything."""
+
+OBJECTIVE = {"ums_rep": MultiTask()}
+"""The recipe's objective, where the plain one would not do."""
 
 
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("name", PROCEDURES)
 def test_every_procedure_of_the_catalog(name: str, dims: int) -> None:
     assert PROCEDURES[name].name == name
-    check_procedure(PROCEDURES[name](**SETTINGS.get(name, {})), dims=dims)
+    check_procedure(PROCEDURES[name](**SETTINGS.get(name, {})), dims=dims, objective=OBJECTIVE.get(name))
 
 
 class Faulty(Method):

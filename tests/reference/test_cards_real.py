@@ -17,8 +17,8 @@ from allograft.core.errors import PlanError
 from allograft.data.origins import reachable, resolve
 from allograft.datasets.skin_histology import SkinHistology
 from allograft.nets.encoders.timm_encoder import TimmEncoder
-from allograft.weights.files import open_tensors
 from allograft.weights.fingerprint import check_fingerprint
+from allograft.weights.reading.files import open_tensors
 from allograft.weights.source import SourceWeights, WeightSource, cards
 
 pytestmark = pytest.mark.origin

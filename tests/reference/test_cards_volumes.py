@@ -28,8 +28,8 @@ from allograft.nets.spec import NetSpec
 from allograft.starts.full import Full
 from allograft.study.proof import prove
 from allograft.weights.apply import apply
-from allograft.weights.files import open_tensors
 from allograft.weights.fingerprint import check_fingerprint
+from allograft.weights.reading.files import open_tensors
 from allograft.weights.rules import Action
 from allograft.weights.source import SourceWeights, WeightSource, cards
 

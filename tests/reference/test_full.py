@@ -8,10 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from allograft.core.input_spec import InputSpec
+from allograft.core.task import Task
 from allograft.starts.full import Full
 from allograft.testing.tiny import tiny_net
 from allograft.weights.apply import apply
 from allograft.weights.rules import Action
+from allograft.weights.source import SourceWeights
 from hand_loop import changed, snapshot, synthetic_batch
 from tiny_source import tiny_source, trained_net
 
@@ -69,3 +72,18 @@ def test_the_fill_reaches_every_kernel(fill: str, tmp_path: Path) -> None:
     plan = Full.model_validate({"fill": fill}).plan(tiny_net(3), source)
     kernels = [e for e in plan.entries if e.target.endswith("conv.weight") and e.target.startswith("encoder.")]
     assert {(e.action, e.args["fill"]) for e in kernels} == {(Action.INFLATE, fill)}
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_network_with_one_class_more_answers_for_the_old_ones_as_the_source_does(dims: int) -> None:
+    old, new = ("nodule", "effusion"), ("effusion", "hernia", "nodule")
+    donor, net = trained_net(dims, outputs=2).eval(), tiny_net(dims, outputs=3, seed=3).eval()
+    donor.tasks = {"label": Task(kind="multilabel", classes=old)}
+    net.tasks = {"label": Task(kind="multilabel", classes=new)}
+    source = SourceWeights.of(donor, "donor", InputSpec(), "tiny")
+    image = synthetic_batch(dims, 0)[0]
+    fresh = net(image).logits["label"]
+    apply(Full(heads="match").plan(net, source), net, source, seed=0)
+    found, theirs = net(image).logits["label"], donor(image).logits["label"]
+    torch.testing.assert_close(found[:, [2, 0]], theirs, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(fresh[:, [2, 0]], theirs, atol=1e-2)

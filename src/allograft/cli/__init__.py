@@ -14,11 +14,15 @@ from allograft.cli.datasets import app as datasets
 from allograft.cli.demo import demo
 from allograft.cli.evaluate import evaluate
 from allograft.cli.export import export
+from allograft.cli.fuse import fuse
 from allograft.cli.init import init
+from allograft.cli.label import label
 from allograft.cli.methods import methods
 from allograft.cli.plan import plan
 from allograft.cli.predict import predict
 from allograft.cli.report import report
+from allograft.cli.score import score
+from allograft.cli.select import select
 from allograft.cli.study import study
 from allograft.cli.view import view
 from allograft.cli.weights import app as weights
@@ -39,13 +43,17 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     audit,
     init,
     plan,
+    score,
     study,
     report,
     compare,
+    fuse,
     predict,
     evaluate,
     view,
     export,
+    select,
+    label,
     methods,
 )
 for command in COMMANDS:

@@ -10,6 +10,8 @@ import typer
 from allograft.cli.console import AsJson, emit_json, out, table
 
 if TYPE_CHECKING:
+    from allograft.study.chain import Chain
+    from allograft.study.label_need import Saving
     from allograft.study.summary import Summary, Table
 
 __all__ = ["as_data", "compare", "show"]
@@ -40,6 +42,10 @@ def as_data(summary: Summary) -> dict[str, Any]:
         "recipes": first["recipes"],
         "pairs": first["pairs"],
         "tables": tables,
+        "chains": {name: _chain(chain) for name, chain in summary.chains.items() if len(chain.steps) > 1},
+        "pruned": [p.model_dump(mode="json") for p in summary.pruned],
+        "label_needs": [n.model_dump(mode="json") for n in summary.label_needs],
+        "waiting": [w.model_dump(mode="json") for w in summary.waiting],
         "failures": [f.model_dump(mode="json", exclude={"traceback"}) for f in summary.failures],
         "runs": {"finished": len(summary.runs), "planned": summary.planned},
     }
@@ -75,6 +81,14 @@ def _table(t: Table) -> dict[str, Any]:
     return {**found, "unseen": unseen} if unseen else found
 
 
+def _chain(chain: Chain) -> dict[str, Any]:
+    """Return a recipe's stages without their plans' tables."""
+    return {
+        "run": chain.run.model_dump(mode="json"),
+        "stages": [step.model_dump(mode="json", exclude={"rows"}) for step in chain.steps],
+    }
+
+
 def _ci(low: float | None, high: float | None) -> list[float] | None:
     return None if low is None or high is None else [low, high]
 
@@ -98,6 +112,10 @@ def show(summary: Summary) -> None:
             "pairs (positive: the first is better)", ("pair", "difference", "95% interval", "Holm p", "verdict"), pairs
         )
         _show_unseen(t, summary)
+    _show_label_needs(summary)
+    _show_chains(summary)
+    for one in summary.pruned:
+        out.print(f"{one.recipe} on {one.dataset}: {one.reason}", markup=False)
     if summary.failures:
         out.print(f"{len(summary.failures)} runs failed; first: {summary.failures[0].message}", markup=False)
 
@@ -113,6 +131,50 @@ def _show_unseen(t: Table, summary: Summary) -> None:
             rows.append((name, _number(here), _number(e.mean), _span(e.low, e.high), _number(change)))
         title = f"unseen {u.dataset}: {summary.metric_title} over {u.n_units} {u.unit}s"
         table(title, ("recipe", "studied", "unseen", "95% interval", "change"), rows)
+
+
+def _show_label_needs(summary: Summary) -> None:
+    """Write how many labels each recipe that asks for them needed, and how many fewer than random and entropy."""
+    for need in summary.label_needs:
+        fewer = {(s.recipe, s.against): s for s in need.savings}
+        against = list(dict.fromkeys(s.against for s in need.savings))
+        rows = []
+        for n in need.needs:
+            labels = f"{n.labels:g}" if n.labels is not None else f"> {n.at_least:g}"
+            got = sum(value is not None for value in n.by_seed.values())
+            compared = (_fewer(fewer.get((n.recipe, other))) for other in against)
+            rows.append((n.recipe, n.acquisition, labels, f"{got}/{len(n.by_seed)}", *compared))
+        columns = ("recipe", "asks by", "labels", "seeds there", *(f"fewer than {name}" for name in against))
+        table(f"{need.dataset}: labels needed for {need.target:.3f} ({need.rule})", columns, rows)
+
+
+def _fewer(s: Saving | None) -> str:
+    if s is None or s.percent is None:
+        return "-"
+    interval = "" if s.low is None or s.high is None else f" ({s.low:.0f} to {s.high:.0f})"
+    return f"{'' if s.bound == 'equal' else s.bound + ' '}{s.percent:.0f} %{interval}"
+
+
+def _show_chains(summary: Summary) -> None:
+    """Write the stages of recipes that train in several, each of one run."""
+    rows = [
+        (
+            name,
+            s.stage,
+            " + ".join(s.data),
+            s.source or "fresh values",
+            s.steps,
+            f"{s.lr:g}",
+            f"{s.metric} {_number(s.validation)}" if s.metric else "-",
+            s.proof or "-",
+        )
+        for name, chain in summary.chains.items()
+        if len(chain.steps) > 1
+        for s in chain.steps
+    ]
+    if rows:
+        columns = ("recipe", "stage", "learns", "begun with", "steps", "rate", "validation", "proof")
+        table("chains: each recipe's first finished run, stage by stage", columns, rows)
 
 
 def _number(value: float | None) -> str:

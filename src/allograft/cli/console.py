@@ -10,14 +10,18 @@ from typing import Annotated, Any, Protocol
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-__all__ = ["AsJson", "Plugin", "Tick", "emit_json", "err", "fail", "out", "progress", "table"]
+__all__ = ["AcceptLicence", "AsJson", "Plugin", "Tick", "emit_json", "err", "fail", "out", "progress", "table"]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to standard output instead of text.")]
+AcceptLicence = Annotated[
+    list[str] | None,
+    typer.Option("--accept-licence", metavar="NAME", help="Weights whose non-commercial licence you accept."),
+]
 Plugin = Annotated[
     list[str] | None, typer.Option("--plugin", help="Python module whose methods the study file may name.")
 ]
@@ -38,7 +42,13 @@ def fail(error: Exception) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Write a table."""
-    shown = Table(*columns, title=title, title_justify="left", show_edge=False, pad_edge=False)
+    shown = Table(
+        *(Column(name, overflow="fold") for name in columns),
+        title=title,
+        title_justify="left",
+        show_edge=False,
+        pad_edge=False,
+    )
     for row in rows:
         shown.add_row(*("" if cell is None else str(cell) for cell in row))
     out.print(shown)

@@ -60,9 +60,7 @@ def init(
     given = {"image": image, "label": label, "mask": mask, "group": group, "domain": site, "split": split}
     proposal = propose(found, {**_entry(data, out_file), **_columns(given), **_pattern(group_pattern)})
     took = _estimate(proposal, cohort, found)
-    for note in proposal.notes:
-        err.print(f"note: {note}", markup=False)
-    err.print(f"note: the whole study takes {took.words} here", markup=False)
+    _say(proposal, took)
     text = study_text(proposal, _header(proposal, took, out_file))
     if as_json:
         facts = {"study": proposal.study, "notes": list(proposal.notes), "estimate": took.model_dump(mode="json")}
@@ -72,6 +70,16 @@ def init(
         err.print(f"written: {out_file}; next: allograft plan {out_file}", markup=False)
     elif not as_json:
         sys.stdout.write(text)
+
+
+def _say(proposal: Proposal, took: Estimate) -> None:
+    """Write what the user should know first: notes, time, licences of the weights that are proposed."""
+    from allograft.study.grid import study_from
+    from allograft.study.provenance import licence_lines
+
+    licences = licence_lines(study_from(proposal.study, where="the proposed study"), Path())
+    for note in (*proposal.notes, f"the whole study takes {took.words} here", *licences):
+        err.print(f"note: {note}", markup=False)
 
 
 def _entry(data: Path, out_file: Path | None) -> dict[str, Any]:

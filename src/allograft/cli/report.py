@@ -16,7 +16,10 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.")],
     to: Annotated[Path | None, typer.Option("--to", help="The HTML file; by default DIR/report.html.")] = None,
     pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Whether slices of test cases are shown (segmentation).")
+        bool,
+        typer.Option(
+            "--pictures/--no-pictures", help="Whether slices of test cases are shown (masks, and where networks look)."
+        ),
     ] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -26,7 +29,7 @@ def report(
 
     summary = summarise(folder)
     if not pictures:
-        bare = tuple(table.model_copy(update={"examples": ()}) for table in summary.tables)
+        bare = tuple(table.model_copy(update={"examples": (), "looked": ()}) for table in summary.tables)
         summary = summary.model_copy(update={"tables": bare})
     path = write_report(summary, to or folder / "report.html")
     if as_json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from allograft.cli.compare import as_data, show
-from allograft.cli.console import AsJson, Plugin, emit_json, err, out, progress
+from allograft.cli.console import AcceptLicence, AsJson, Plugin, emit_json, err, out, progress
 from allograft.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def study(
     executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
     address: Annotated[str, typer.Option(help="Address of a Ray cluster; empty starts one here.")] = "",
     budget: Annotated[str, typer.Option(help="Time allowed, like 30m or 2h; whole seeds for all recipes.")] = "",
+    accept_licence: AcceptLicence = None,
     plugin: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
@@ -44,20 +45,45 @@ def study(
         base=file.resolve().parent,
         workers=workers or processors(),
         plugins=tuple(plugin or ()),
-        commands=(f"allograft study {file} --out {out_dir}",),
+        commands=(" ".join([f"allograft study {file} --out {out_dir}", *_accepted(accept_licence)]),),
     )
     seconds = seconds_of(budget) if budget else None
     where = _executor(executor, workers, address)
-    summary = _watched(read_study(file), out_dir, launch, where, seconds, quiet=as_json)
+    found = read_study(file).accepting(accept_licence or ())
+    _show_licences(found, launch)
+    summary = _watched(found, out_dir, launch, where, seconds, quiet=as_json)
     page = write_report(summary, out_dir / "report.html")
     if as_json:
         emit_json({**as_data(summary), "report": str(page), "results": str(out_dir / "results.parquet")})
     else:
         show(summary)
         out.print(f"report: {page}", markup=False)
+    _say_unfinished(summary)
+    if summary.failures:
+        raise typer.Exit(1)
+
+
+def _say_unfinished(summary: Summary) -> None:
+    """Say which runs failed, and which labels others wait for."""
     if summary.failures:
         err.print(f"{len(summary.failures)} runs failed; they are listed in the report and tried again next time.")
-        raise typer.Exit(1)
+    for message in dict.fromkeys(one.message for one in summary.waiting):
+        err.print(message, markup=False)
+    if summary.waiting:
+        err.print(f"{len(summary.waiting)} runs wait for labels; run the study again to continue them.")
+
+
+def _accepted(names: list[str] | None) -> list[str]:
+    """Return how the accepted licences are said on the command line."""
+    return [f"--accept-licence {name}" for name in names or ()]
+
+
+def _show_licences(found: Study, launch: Launch) -> None:
+    """Write the licence of each set of weights that the study names."""
+    from allograft.study.provenance import licence_lines
+
+    for line in licence_lines(found, launch.base):
+        err.print(line, markup=False)
 
 
 def _watched(

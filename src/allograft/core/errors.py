@@ -14,6 +14,7 @@ __all__ = [
     "DataError",
     "MissingExtra",
     "NumericsError",
+    "Pending",
     "PlanError",
     "ResumeError",
     "did_you_mean",
@@ -42,6 +43,10 @@ class NumericsError(AllograftError):
 
 class ResumeError(AllograftError):
     """A folder belongs to another recipe or study: choose another folder."""
+
+
+class Pending(AllograftError):  # noqa: N818 - no error: the run goes on when the labels are there
+    """A person is asked for labels: give them and run again."""
 
 
 class MissingExtra(AllograftError):  # noqa: N818 - named for what the reader does next

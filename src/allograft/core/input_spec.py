@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import model_validator
 
+from allograft.core.channel_names import match_channels
 from allograft.core.config import Config
 
 __all__ = ["InputSpec"]
@@ -52,19 +54,29 @@ class InputSpec(Config):
             raise ValueError(msg)
         return self
 
-    def for_channels(self, channels: int) -> InputSpec:
-        """Return the contract for another channel count: mean and std averaged over channels.
+    def for_channels(self, channels: int, names: Sequence[str] = ()) -> InputSpec:
+        """Return the contract for other channels: each keeps the mean and std of the channel of its meaning.
 
-        With one grey channel the averaged values are a compromise: per-channel mean and std do
-        not commute with replication, and the plan says so.
+        A channel that the contract does not know has the average of those that it shares with the data. Where
+        no name is known on both sides, order counts, and another number of channels has the average of all: a
+        compromise, because per-channel mean and std do not commute with replication, and the plan says so.
+
+        Args:
+            channels: of the data.
+            names: what they mean, in order; empty where unknown.
         """
-        if channels == self.channels:
-            return self
-        changes: dict[str, object] = {"channels": channels, "channel_names": ()}
-        for name in ("mean", "std"):
-            values: tuple[float, ...] = getattr(self, name)
+        found = match_channels(self.channel_names, names) if len(names) == channels else None
+        if found is None:
+            if channels == self.channels:
+                return self.model_copy(update={"channel_names": tuple(names)}) if names else self
+            found = (None,) * channels
+        known = [index for index in found if index is not None] or list(range(self.channels))
+        changes: dict[str, object] = {"channels": channels, "channel_names": tuple(names)}
+        for field in ("mean", "std"):
+            values: tuple[float, ...] = getattr(self, field)
             if values:
-                changes[name] = (sum(values) / len(values),) * channels
+                average = sum(values[index] for index in known) / len(known)
+                changes[field] = tuple(average if index is None else values[index] for index in found)
         return self.model_copy(update=changes)
 
     def for_dims(self, dims: int) -> InputSpec:

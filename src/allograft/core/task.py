@@ -11,7 +11,7 @@ from allograft.core.config import Config
 
 __all__ = ["DEFAULT_METRIC", "Kind", "Task"]
 
-Kind = Literal["binary", "multiclass", "multilabel", "segmentation", "regression"]
+Kind = Literal["binary", "multiclass", "multilabel", "segmentation", "regression", "restoration"]
 
 DEFAULT_METRIC: dict[str, str] = {
     "binary": "auroc",
@@ -19,6 +19,7 @@ DEFAULT_METRIC: dict[str, str] = {
     "multilabel": "auroc",
     "segmentation": "dice",
     "regression": "mae",
+    "restoration": "mae",
 }
 
 
@@ -27,7 +28,8 @@ class Task(Config):
 
     Args:
         kind: binary (one logit), multiclass (one of L), multilabel (L independent yes/no),
-            segmentation (a class per pixel, the first class is background) or regression.
+            segmentation (a class per pixel, the first class is background), regression, or restoration (the
+            image itself, every channel of every pixel: a help in training, no data set is studied for it).
         classes: class names in the order of the outputs; for binary (negative, positive).
         head: name of the head, of the target in a case and of the tensors in a batch.
         metric: primary metric; empty means the usual one for the kind.
@@ -88,9 +90,19 @@ class Task(Config):
         return {name: tuple(self.classes.index(member) for member in members) for name, members in found.items()}
 
     @property
+    def dense(self) -> bool:
+        """Whether every element of an image is judged, which needs a decoder."""
+        return self.kind in {"segmentation", "restoration"}
+
+    @property
     def outputs(self) -> int:
-        """Number of logits: 1 for binary, one per class otherwise."""
+        """Number of logits: 1 for binary, one per class otherwise; a restoration has the image's channels."""
         return 1 if self.kind == "binary" else len(self.classes)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What each logit stands for: the positive class of a binary task, every class of others."""
+        return self.classes[1:] if self.kind == "binary" else self.classes
 
     @property
     def primary_metric(self) -> str:

@@ -79,7 +79,8 @@ def read_bids(folder: Path, spec: FolderSpec | None = None, *, check_files: bool
         for visit in visits
     )
     name = spec.name or folder.resolve().name
-    return Cohort(name=name, task=meaning.task, cases=cases, unit="patient", notes=(*meaning.notes, *notes))
+    notes = (*meaning.notes, *notes)
+    return Cohort(name, meaning.task, cases, unit="patient", notes=notes, channels=tuple(suffixes))
 
 
 def _files(folder: Path) -> Iterator[_File]:

@@ -36,8 +36,8 @@ class ImageRef(NamedTuple):
         return f"{self.path}{':' + self.key if self.key else ''}{row}{f' ({meaning})' if meaning else ''}"
 
 
-Target = int | float | tuple[int, ...] | ImageRef
-"""A class index, a value, a tuple of 0/1 labels (multi-label) or a mask."""
+Target = int | float | tuple[float, ...] | ImageRef
+"""A class index, a value, a tuple of 0/1 labels (multi-label) or of probabilities, or a mask."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,12 @@ from functools import cached_property
 from allograft.core.errors import DataError
 from allograft.core.task import Task
 from allograft.data.case import Case, Target
+from allograft.data.io.format import ENDINGS, ending_of
+from allograft.data.proposals import Proposals
 
-__all__ = ["Cohort"]
+__all__ = ["COLOURS", "Cohort"]
+
+COLOURS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,10 @@ class Cohort:
         unit: what one `group` is: "patient", "strip", "scan", "case" ...
         notes: sentences that a report must carry ("strips of one image").
         seen_as: names under which weight cards may list this data (contamination).
+        weights: what each case counts for in a loss, by id, 1 where missing; None for all alike.
+        proposals: the masks of cases that a network labelled, None where people did.
+        also: further heads whose targets its cases carry, learnt beside the task and never scored.
+        channels: what the channels of its images mean, in order ("t1", "flair"); empty where unknown.
 
     Raises:
         DataError: two cases share an id.
@@ -36,6 +44,10 @@ class Cohort:
     unit: str = "patient"
     notes: tuple[str, ...] = ()
     seen_as: tuple[str, ...] = ()
+    weights: Mapping[str, float] | None = None
+    proposals: Proposals | None = None
+    channels: tuple[str, ...] = ()
+    also: tuple[Task, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self._by_id) != len(self.cases):
@@ -55,6 +67,17 @@ class Cohort:
 
     def __getitem__(self, name: str) -> Case:
         return self._by_id[name]
+
+    def channel_names(self, channels: int) -> tuple[str, ...]:
+        """Return what the channels of its images mean where they have this many, empty where that is unknown.
+
+        Pictures in colour are read as red, green and blue.
+        """
+        if len(self.channels) == channels:
+            return self.channels
+        first = self.cases[0].image if self.cases and not self.channels else ()
+        colour = channels == len(COLOURS) and len(first) == 1 and ENDINGS.get(ending_of(first[0].path)) == "raster"
+        return COLOURS if colour else ()
 
     def where(self, keep: Callable[[Case], bool]) -> Cohort:
         """Return the cases for which `keep` holds, in the same order."""
@@ -79,11 +102,21 @@ class Cohort:
             self, cases=tuple(replace(c, targets=targets[c.id]) if c.id in targets else c for c in self.cases)
         )
 
+    def without_targets(self) -> Cohort:
+        """Return the cohort with all labels left out."""
+        return replace(self, cases=tuple(replace(case, targets={}) for case in self.cases))
+
+    def without_labels(self) -> Cohort:
+        """Return the cohort with the task's labels left out; what its cases carry for further heads stays."""
+        heads = {task.head for task in self.also}
+        kept = ({head: value for head, value in case.targets.items() if head in heads} for case in self.cases)
+        return replace(self, cases=tuple(replace(c, targets=t) for c, t in zip(self.cases, kept, strict=True)))
+
     def under_head(self, head: str) -> Cohort:
         """Return the cohort with its task's head and targets renamed; other targets are left out."""
         old = self.task.head
         cases = (replace(c, targets={head: c.targets[old]} if old in c.targets else {}) for c in self.cases)
-        return replace(self, task=self.task.model_copy(update={"head": head}), cases=tuple(cases))
+        return replace(self, task=self.task.model_copy(update={"head": head}), cases=tuple(cases), also=())
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from allograft.core.errors import DataError
 
-__all__ = ["inside", "label_values", "peek", "read_dataset_json", "require_file"]
+__all__ = ["in_order", "inside", "label_values", "peek", "read_dataset_json", "require_file"]
 
 
 def peek(path: Path) -> dict[str, Any]:
@@ -71,6 +71,17 @@ def label_values(labels: Mapping[str, Any], where: str) -> tuple[dict[str, int],
     several = {name: parts for name, parts in regions.items() if len(parts) > 1}
     text = "; ".join(f"{name} = {' + '.join(map(str, parts))}" for name, parts in several.items())
     return values, (f"the data set defines regions ({text}); the classes here are their single labels",) if text else ()
+
+
+def in_order(names: object) -> tuple[str, ...]:
+    """Return the names of channels in order of their numbers ({"0": "T1", "1": "FLAIR"}); empty where there are none.
+
+    >>> in_order({"1": "FLAIR", "0": "T1"})
+    ('T1', 'FLAIR')
+    """
+    if not isinstance(names, Mapping) or not all(str(key).isdigit() for key in names):
+        return ()
+    return tuple(str(names[key]) for key in sorted(names, key=lambda key: int(str(key))))
 
 
 def inside(root: Path, text: str, where: str) -> Path:

@@ -9,7 +9,7 @@ from allograft.core.errors import DataError
 from allograft.data.case import Case, ImageRef
 from allograft.data.class_folder import FolderSpec, group_in
 from allograft.data.cohort import Cohort
-from allograft.data.dataset_json import inside, label_values, peek, read_dataset_json, require_file
+from allograft.data.dataset_json import in_order, inside, label_values, peek, read_dataset_json, require_file
 from allograft.data.io.format import ending_of
 from allograft.data.manifest import UNKNOWN_GROUPS
 from allograft.data.mask_task import MaskTask, named_task
@@ -53,6 +53,7 @@ def read_decathlon(path: Path, spec: FolderSpec | None = None, *, check_files: b
         cases=cases,
         unit=spec.unit if spec.group_pattern else "image",
         notes=(*meaning.notes, *extra),
+        channels=in_order(data.get("modality") or data.get("channel_names")),
     )
 
 

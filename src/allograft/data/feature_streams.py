@@ -11,7 +11,7 @@ from torch import Tensor
 
 from allograft.core.errors import DataError
 from allograft.data.case import Batch
-from allograft.data.streams import Roster
+from allograft.data.roster import Roster
 
 __all__ = ["FeatureSource", "FeatureStreams"]
 

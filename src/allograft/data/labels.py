@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -23,6 +24,10 @@ Labels = Sequence[str | None]
 """Label texts in the order of the cases, None where unlabelled."""
 
 
+LabelKind = Literal["binary", "multiclass", "multilabel", "segmentation", "regression"]
+"""Kinds of tasks that labels can be of."""
+
+
 class LabelSpec(Config):
     """What the labels mean; every part may be left to be inferred.
 
@@ -35,7 +40,7 @@ class LabelSpec(Config):
         mask_values: for masks, the value of each class in the files; by default those that occur, ascending.
     """
 
-    kind: Kind | None = None
+    kind: LabelKind | None = None
     classes: tuple[str, ...] = ()
     positive: str | None = None
     metric: str = ""

@@ -39,7 +39,7 @@ class ManifestSpec(LabelSpec):
     """Which column means what. A field left at None takes a usual name if the file has it.
 
     Args:
-        image: column of the image's path; several columns are the channels of one image.
+        image: column of the image's path; several columns are the channels of one image, and name them.
         label: column of the class or value; several columns are yes/no labels (multilabel).
         mask: column of the mask's path (label file, DICOM SEG or RTSTRUCT, folder with a file for each
             class), which makes the task a segmentation.
@@ -87,7 +87,8 @@ def read_manifest(path: Path, spec: ManifestSpec | None = None, *, check_files: 
     if reader.group is None:
         notes = (*notes, UNKNOWN_GROUPS)
     unit = spec.unit if reader.group is not None else "image"
-    return Cohort(name=spec.name or path.stem, task=task, cases=cases, unit=unit, notes=notes)
+    channels = reader.images if len(reader.images) > 1 else ()
+    return Cohort(spec.name or path.stem, task, cases, unit=unit, notes=notes, channels=channels)
 
 
 def read_images(path: Path, spec: ManifestSpec | None = None) -> tuple[tuple[str, tuple[ImageRef, ...]], ...]:

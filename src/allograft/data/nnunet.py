@@ -11,7 +11,7 @@ from allograft.core.errors import DataError
 from allograft.data.case import Case, ImageRef
 from allograft.data.class_folder import FolderSpec, group_in
 from allograft.data.cohort import Cohort
-from allograft.data.dataset_json import inside, label_values, peek, read_dataset_json, require_file
+from allograft.data.dataset_json import in_order, inside, label_values, peek, read_dataset_json, require_file
 from allograft.data.manifest import UNKNOWN_GROUPS
 from allograft.data.mask_task import MaskTask, named_task
 
@@ -70,6 +70,7 @@ def read_nnunet(folder: Path, spec: FolderSpec | None = None, *, check_files: bo
         cases=cases,
         unit=spec.unit if spec.group_pattern else "image",
         notes=(*meaning.notes, *extra),
+        channels=in_order(data["channel_names"]),
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from allograft.core.channel_names import channel_words, match_channels
 from allograft.core.config import Config
 from allograft.core.errors import DataError
 from allograft.core.input_spec import InputSpec
@@ -45,10 +46,11 @@ class Normaliser(Config):
         scale, shift = (torch.tensor(v, dtype=x.dtype).reshape(view) for v in (self.scale, self.shift))
         return x * scale + shift
 
-    def contract(self, channels: int, dims: int) -> InputSpec:
+    def contract(self, channels: int, dims: int, names: Sequence[str] = ()) -> InputSpec:
         """Return what a network that was trained behind this map expects: x * scale + shift = (x - mean) / std."""
         return InputSpec(
             channels=channels,
+            channel_names=tuple(names),
             mean=tuple(-b / a for a, b in zip(self.scale, self.shift, strict=True)),
             std=tuple(1 / a for a in self.scale),
             axes="DHW" if dims == 3 else "HW",
@@ -56,7 +58,12 @@ class Normaliser(Config):
 
 
 def normaliser(
-    expects: InputSpec | None, space: Space, channels: int, *, preprocess: Preprocess | None = None
+    expects: InputSpec | None,
+    space: Space,
+    channels: int,
+    *,
+    preprocess: Preprocess | None = None,
+    names: Sequence[str] = (),
 ) -> Normaliser:
     """Return the map from stored values to a card's input contract.
 
@@ -65,6 +72,7 @@ def normaliser(
         space: what stored values are.
         channels: channels of the stored images.
         preprocess: how they were made, to check the card's intensity window; None skips the check.
+        names: what the channels mean, in order: each gets the mean and std of the card's channel of that meaning.
 
     Raises:
         DataError: the card demands an intensity window that the stored values do not have.
@@ -75,14 +83,13 @@ def normaliser(
         _check_window(expects, preprocess)
     if space == "standard":
         return Normaliser(note=f"{_SPACES[space]} enter as stored; the contract's mean and std are not applied again.")
-    spec = expects.for_channels(channels)
+    spec = expects.for_channels(channels, names)
     mean = np.asarray(spec.mean or (0.0,) * channels)
     std = np.asarray(spec.std or (1.0,) * channels)
     note = f"{_SPACES[space]} scaled to [{spec.low:g}, {spec.high:g}]"
     if spec.mean or spec.std:
         note += f", minus mean {_numbers(mean)}, divided by std {_numbers(std)}"
-        if channels != expects.channels:
-            note += f" (the card's {expects.channels} channels averaged for {channels})"
+        note += _mapped(expects, channels, names)
     scale = (spec.high - spec.low) / std
     return Normaliser(scale=tuple(scale.tolist()), shift=tuple(((spec.low - mean) / std).tolist()), note=note + ".")
 
@@ -126,6 +133,16 @@ def fit_statistics(store: Store, ids: Sequence[str]) -> InputSpec:
         std=tuple(std.tolist()),
         axes="HW" if store.dims == 2 else "DHW",
     )
+
+
+def _mapped(expects: InputSpec, channels: int, names: Sequence[str]) -> str:
+    """Say how the card's channels became those of the data, where they are not the same."""
+    found = match_channels(expects.channel_names, names) if len(names) == channels else None
+    if found is not None and found != tuple(range(expects.channels)):
+        return f" (channels by name: {channel_words(expects.channel_names, names, found, 'mean of known')})"
+    if found is None and channels != expects.channels:
+        return f" (the card's {expects.channels} channels averaged for {channels})"
+    return ""
 
 
 _SPACES: dict[Space, str] = {"unit": "values in [0, 1]", "standard": "values of zero mean and unit variance"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ __all__ = [
     "check_store",
     "check_whole",
     "draw_corner",
+    "read_cut",
     "read_image",
     "read_mask",
 ]
@@ -73,9 +75,21 @@ def read_image(store: Store, name: str, corner: Corner, size: Sequence[int]) -> 
 
 def read_mask(store: Store, name: str, head: str, corner: Corner, size: Sequence[int]) -> npt.NDArray[np.int64]:
     """Return the patch of a mask, (*size); outside the image lies -1, which is ignored."""
+    return read_cut(store, name, corner, size, lambda inside: store.mask(name, head, inside), IGNORED)
+
+
+def read_cut(
+    store: Store,
+    name: str,
+    corner: Corner,
+    size: Sequence[int],
+    read: Callable[[tuple[slice, ...]], npt.NDArray[Any]],
+    outside: float,
+) -> npt.NDArray[Any]:
+    """Return the patch of what `read` gives for a box of the image, (*size), with `outside` where the image ends."""
     inside, padding = _cut(store, name, corner, size)
-    found = store.mask(name, head, inside)
-    return np.pad(found, padding, constant_values=IGNORED) if any(map(any, padding)) else found
+    found = read(inside)
+    return np.pad(found, padding, constant_values=outside) if any(map(any, padding)) else found
 
 
 def check_store(name: str, store: Store, cases: Sequence[Case], heads: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from allograft.core.errors import DataError
 from allograft.core.task import Task
 from allograft.data.mask_scores import MaskScores
 
-__all__ = ["Predictions"]
+__all__ = ["Predictions", "logits_of"]
 
 SAFE = 1e-7
 """Least probability that is turned back into a logit."""
@@ -71,7 +71,7 @@ class Predictions:
             self,
             ids=names,
             groups=names,
-            logits=_logits(mean, self.task),
+            logits=logits_of(mean, self.task),
             probabilities=mean,
             targets=np.stack(targets),
         )
@@ -94,7 +94,7 @@ def _common(group: str, targets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]
     return found
 
 
-def _logits(probabilities: npt.NDArray[np.float64], task: Task) -> npt.NDArray[np.float32]:
+def logits_of(probabilities: npt.NDArray[np.float64], task: Task) -> npt.NDArray[np.float32]:
     """Return the logits (N, O) of probabilities (N, L)."""
     safe = np.clip(probabilities, SAFE, 1 - SAFE)
     odds = np.log(safe) - np.log1p(-safe)

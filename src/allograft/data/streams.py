@@ -8,129 +8,39 @@ anywhere goes on exactly where it was, and recipes that share a seed see the sam
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from allograft.core.errors import ConfigError, DataError
+from allograft.core.errors import ConfigError
 from allograft.core.seeds import seed_for
 from allograft.core.task import Task
-from allograft.data.case import Batch, Case, ImageRef, View
-from allograft.data.cohort import Cohort
+from allograft.data.case import Batch, Case, View
 from allograft.data.normalise import Normaliser
-from allograft.data.order import balanced_places, places
 from allograft.data.patch_stream import (
+    IGNORED,
     Corner,
     check_patches,
     check_store,
     check_whole,
     draw_corner,
+    read_cut,
     read_image,
-    read_mask,
 )
 from allograft.data.patches import Patches
+from allograft.data.roster import Roster
 from allograft.data.store import Store
-from allograft.data.targets import check_targets, is_soft, mask_targets, number_targets
+from allograft.data.targets import mask_targets
 from allograft.data.transforms.augment import Augment
 from allograft.data.transforms.transform import Draw
 
-__all__ = ["Roster", "StoreStreams", "StreamSource"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Roster:
-    """Who comes when, and with which targets; what image and feature streams share.
-
-    Args:
-        cohort: the cases.
-        batch: cases in a step, >= 1; may exceed the number of cases.
-        labelled: whether targets are handed out; otherwise they are never looked at.
-        balance: every class equally often, for binary and multi-class tasks.
-        tasks: heads to hand out targets for; empty means the cohort's own task.
-        weights: weight of the loss by case id, 1 where missing; None hands out no weights.
-    """
-
-    cohort: Cohort
-    batch: int
-    labelled: bool = True
-    balance: bool = False
-    tasks: tuple[Task, ...] = ()
-    weights: Mapping[str, float] | None = None
-
-    def check(self, name: str) -> None:
-        """Refuse what could not work, before the first step.
-
-        Raises:
-            ConfigError: a batch of 0, or balance where there are no classes to balance.
-            DataError: no cases, no labels in a labelled stream, or a target that does not fit.
-        """
-        if self.batch < 1:
-            msg = f"stream {name!r}: batch must be at least 1, got {self.batch}."
-            raise ConfigError(msg)
-        if not self.cohort.cases:
-            msg = f"stream {name!r}: cohort {self.cohort.name} has no cases. Check the split and the filters."
-            raise DataError(msg)
-        if self.balance and (not self.labelled or self.cohort.task.kind not in {"binary", "multiclass"}):
-            kind = self.cohort.task.kind if self.labelled else "unlabelled"
-            msg = f"stream {name!r}: balance needs labels of a binary or multi-class task, this stream is {kind}."
-            raise ConfigError(msg)
-        if not self.labelled:
-            return
-        for task in self.heads:
-            check_targets(self.cohort.cases, task, where=f"stream {name!r}")
-        if not any(task.head in case.targets for case in self.cohort for task in self.heads):
-            heads = ", ".join(task.head for task in self.heads)
-            msg = f"stream {name!r}: none of {len(self.cohort)} cases has a target for {heads}. Check the label column."
-            raise DataError(msg)
-
-    @property
-    def heads(self) -> tuple[Task, ...]:
-        """The tasks whose targets are handed out."""
-        return self.tasks or (self.cohort.task,)
-
-    def cases(self, seed: int, name: str, step: int) -> list[Case]:
-        """Return the `batch` cases of a step."""
-        if self.balance:
-            found = balanced_places(seed, name, self._classes, self.batch, step)
-        else:
-            found = places(seed, name, len(self.cohort), self.batch, step)
-        return [self.cohort.cases[i] for i in found]
-
-    def numbers(self, cases: Sequence[Case]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return targets and their presence by head, all but masks; empty where unlabelled."""
-        targets, present = {}, {}
-        if self.labelled:
-            for task in self.heads:
-                if task.kind != "segmentation":
-                    soft = self._soft[task.head]
-                    targets[task.head], present[task.head] = number_targets(cases, task, soft=soft)
-        return targets, present
-
-    def weight(self, cases: Sequence[Case]) -> Tensor | None:
-        """Return (B,) weights, or None."""
-        if self.weights is None:
-            return None
-        return torch.tensor([self.weights.get(case.id, 1.0) for case in cases], dtype=torch.float32)
-
-    @cached_property
-    def _soft(self) -> dict[str, bool]:
-        return {task.head: is_soft(self.cohort.cases, task) for task in self.heads}
-
-    @cached_property
-    def _classes(self) -> tuple[tuple[int, ...], ...]:
-        """Indices of the cases of each class that occurs; unlabelled cases take no part."""
-        task = self.cohort.task
-        members: dict[int, list[int]] = {}
-        for i, case in enumerate(self.cohort.cases):
-            value = case.targets.get(task.head)
-            if value is not None and not isinstance(value, ImageRef):
-                index = _likeliest(value)
-                members.setdefault(index, []).append(i)
-        return tuple(tuple(members[k]) for k in sorted(members))
+__all__ = ["StoreStreams", "StreamSource"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +56,9 @@ class StreamSource(Roster):
             or with `padding: zeros` the value 0 and the background.
         views: further copies of each image, each with its own draws; of patches, copies of the same
             patch, so that an objective may compare or restore them.
+        view_augment: acts on the views; None is `augment`.
+        in_place: make the views of the augmented image, not of the stored one, so that elements stay where they are
+            wherever `view_augment` moves none.
         normalise: brings stored values to what the weights expect; acts last.
     """
 
@@ -153,6 +66,8 @@ class StreamSource(Roster):
     patches: Patches | None = None
     augment: Augment = field(default_factory=Augment)
     views: int = 0
+    view_augment: Augment | None = None
+    in_place: bool = False
     normalise: Normaliser = field(default_factory=Normaliser)
 
     def check(self, name: str) -> None:
@@ -165,18 +80,23 @@ class StreamSource(Roster):
                 and there are no patches.
         """
         super().check(name)
-        check_store(name, self.store, self.cohort.cases, [task.head for task in self.masked])
+        drawn = [task.head for task in self.masked if self.cohort.proposals is None]
+        check_store(name, self.store, self.cohort.cases, drawn)
         if self.patches is None:
             check_whole(name, self.store)
             return
-        if self.labelled and not self.masked:
-            kinds = ", ".join(task.kind for task in self.heads)
+        flat = [task for task in self.heads if task.kind != "segmentation"]
+        covered = self.store.uniform and all(
+            p >= n for p, n in zip(self.patches.size, self.store.shape[1:], strict=True)
+        )
+        if self.labelled and flat and not covered:
+            kinds = ", ".join(task.kind for task in flat)
             msg = (
                 f"stream {name!r}: patches are parts of images, and a label of a whole image ({kinds}) need not hold "
-                "for a part. Use whole images (preprocess.size), or a segmentation task."
+                "for a part. Use whole images (preprocess.size, and patches as large), or segmentation tasks alone."
             )
             raise ConfigError(msg)
-        check_patches(name, self.store, self.patches, self.cohort.cases, [task.head for task in self.masked])
+        check_patches(name, self.store, self.patches, self.cohort.cases, drawn)
 
     @property
     def masked(self) -> tuple[Task, ...]:
@@ -194,14 +114,38 @@ class StreamSource(Roster):
 
     def masks(self, cases: Sequence[Case], task: Task, corners: Sequence[Corner]) -> tuple[Tensor, Tensor]:
         """Return (B, *S) long masks of the same places, zeros where absent, and (B,) whether they are there."""
-        if self.patches is None:
+        if self.patches is None and self.cohort.proposals is None:
             return mask_targets(cases, task, self.store)
         present = torch.tensor([task.head in case.targets for case in cases], dtype=torch.bool)
-        out = np.zeros((len(cases), *self.patches.size), np.int64)
-        for i, (case, corner) in enumerate(zip(cases, corners, strict=True)):
+        read = self.cohort.proposals.mask if self.cohort.proposals else partial(_stored_mask, self.store, task.head)
+        return self._cut(cases, corners, read, present, IGNORED, np.int64), present
+
+    def weight(self, cases: Sequence[Case], corners: Sequence[Corner] = ()) -> Tensor | None:
+        """Return the cases' weights (B,); of proposed masks what each element counts for, (B, *S); or None."""
+        whole = super().weight(cases)
+        if self.cohort.proposals is None or not self.masked:
+            return whole
+        present = torch.tensor([self.masked[0].head in case.targets for case in cases], dtype=torch.bool)
+        each = self._cut(cases, corners, self.cohort.proposals.weight, present, 0, np.float32)
+        return each if whole is None else each * whole.reshape(-1, *[1] * (each.ndim - 1))
+
+    def _cut(
+        self,
+        cases: Sequence[Case],
+        corners: Sequence[Corner],
+        read: Callable[[str, tuple[slice, ...]], npt.NDArray[Any]],
+        present: Tensor,
+        outside: float,
+        dtype: type[np.generic],
+    ) -> Tensor:
+        """Return (B, *S) of what `read` gives for each case's patch, or for the whole of it."""
+        size = self.patches.size if self.patches else self.store.shape[1:]
+        out = np.zeros((len(cases), *size), dtype)
+        for i, case in enumerate(cases):
+            corner = corners[i] if corners else (0,) * len(size)
             if present[i]:
-                out[i] = read_mask(self.store, case.id, task.head, corner, self.patches.size)
-        return torch.from_numpy(out), present
+                out[i] = read_cut(self.store, case.id, corner, size, partial(read, case.id), outside)
+        return torch.from_numpy(out)
 
     def spacing(self, cases: Sequence[Case]) -> Tensor | None:
         """Return (B, dims) distances between elements, None without masks."""
@@ -240,22 +184,34 @@ class StoreStreams:
         draw = partial(self._draws, name, source, step, ids, shape=tuple(stored.shape[1:]))
         draws = draw(view=0)
         targets, present = source.numbers(cases)
+        shown = source.augment.apply_batch(stored, draws)
         for task in source.masked:
             masks, present[task.head] = source.masks(cases, task, corners)
             targets[task.head] = source.augment.apply_batch(masks[:, None], draws, mask=True)[:, 0]
         views = []
         for view in range(1, source.views + 1):
             own = draw(view=view)
-            views.append(View(source.normalise(source.augment.apply_batch(stored, own)), tuple(own)))
+            how, of = source.view_augment or source.augment, shown if source.in_place else stored
+            views.append(View(source.normalise(how.apply_batch(of, own)), tuple(own)))
         return Batch(
-            image=source.normalise(source.augment.apply_batch(stored, draws)),
+            image=source.normalise(shown),
             targets=targets,
             present=present,
-            weight=source.weight(cases),
+            weight=self._weight(source, cases, corners, draws),
             spacing=source.spacing(cases),
             views=tuple(views),
             ids=ids,
         )
+
+    @staticmethod
+    def _weight(
+        source: StreamSource, cases: Sequence[Case], corners: Sequence[Corner], draws: Sequence[Draw]
+    ) -> Tensor | None:
+        """Return the weights; those of elements move with the image."""
+        weight = source.weight(cases, corners)
+        if weight is None or weight.ndim == 1:
+            return weight
+        return source.augment.apply_batch(weight[:, None], draws, mask=True)[:, 0]
 
     def _corners(self, name: str, source: StreamSource, step: int, cases: Sequence[Case]) -> list[Corner]:
         """Return where each element's patch begins, none where whole images are used."""
@@ -263,7 +219,8 @@ class StoreStreams:
             return []
         out = []
         for case, seed in zip(cases, self._seeds(name, "patch", step, 0, [case.id for case in cases]), strict=True):
-            heads = [task.head for task in source.masked if task.head in case.targets]
+            looked = source.masked if source.cohort.proposals is None else ()
+            heads = [task.head for task in looked if task.head in case.targets]
             out.append(draw_corner(np.random.default_rng(seed), source.store, case.id, source.patches, heads))
         return out
 
@@ -271,10 +228,11 @@ class StoreStreams:
         self, name: str, source: StreamSource, step: int, ids: Sequence[str], *, shape: tuple[int, ...], view: int
     ) -> list[Draw]:
         """Return one augmentation for each element, an image of `shape` (C, *S)."""
-        if not source.augment.steps:
+        how = source.view_augment if view and source.view_augment else source.augment
+        if not how.steps:
             return [{"steps": []}] * len(ids)
         seeds = self._seeds(name, "augment", step, view, ids)
-        return [source.augment.draw(np.random.default_rng(seed), shape) for seed in seeds]
+        return [how.draw(np.random.default_rng(seed), shape) for seed in seeds]
 
     def _seeds(self, name: str, what: str, step: int, view: int, ids: Sequence[str]) -> Iterator[int]:
         """Yield a seed for each element, by its id and not by its neighbours or its place."""
@@ -284,5 +242,5 @@ class StoreStreams:
             seen[case_id] += 1
 
 
-def _likeliest(value: float | tuple[int, ...]) -> int:
-    return value.index(max(value)) if isinstance(value, tuple) else int(value)
+def _stored_mask(store: Store, head: str, name: str, inside: tuple[slice, ...]) -> npt.NDArray[np.int64]:
+    return store.mask(name, head, inside)

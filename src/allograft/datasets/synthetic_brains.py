@@ -18,6 +18,7 @@ of one study that must not share subjects different seeds.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -163,7 +164,8 @@ class SyntheticBrains:
         Raises:
             DataError: the package cannot be reached, or its files are not the published ones.
         """
-        return cohort_of(self, self._folder(progress), self.notes, self.seen_as)
+        found = cohort_of(self, self._folder(progress), self.notes, self.seen_as)
+        return replace(found, channels=tuple(self.settings.modalities))
 
     def validate(self, cohort: Cohort) -> None:
         """Check the template's files, cases, groups, hashes and, of true tissue labels, the shares of the classes.

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from allograft.core.errors import DataError
 from allograft.core.task import Task
@@ -20,12 +21,12 @@ from allograft.data.normalise import Normaliser
 from allograft.data.patches import Patches
 from allograft.data.predictions import Predictions
 from allograft.data.store import Store
-from allograft.infer.segment import segment
+from allograft.infer.segment import segment, segment_surely
 from allograft.metrics.segmentation.metric import MaskMetric
 from allograft.metrics.segmentation.score import ClassScore, score_case
 from allograft.nets.network import Network
 
-__all__ = ["Keep", "Labels", "Scoring", "score_masks", "scored", "table_of"]
+__all__ = ["Keep", "Labels", "Scoring", "own_truth", "score_masks", "scored", "table_of"]
 
 Labels = npt.NDArray[Any]
 Keep = Callable[[Case, Labels, Labels | None], None]
@@ -57,22 +58,36 @@ class Scoring:
 
     def labels(self, nets: Sequence[Network], case: Case) -> Labels:
         """Return the predicted classes of a case on the chosen grid, (*S)."""
-        device = next(nets[0].parameters()).device
-        image = torch.from_numpy(np.ascontiguousarray(self.store.image(case.id)))
-        image = self.normalise(image[None])[0].to(device)
-        found = segment(nets, image, head=self.task.head, patches=self.patches, precision=self.precision)
+        found = segment(
+            nets, self._image(nets, case), head=self.task.head, patches=self.patches, precision=self.precision
+        )
         return found if self.grid == "stored" else self.store.placement(case.id).restore(found)
+
+    def with_confidence(self, nets: Sequence[Network], case: Case) -> tuple[Labels, npt.NDArray[np.float16]]:
+        """Return the predicted classes of a case on the stored grid and the probability of each, both (*S)."""
+        return segment_surely(
+            nets, self._image(nets, case), head=self.task.head, patches=self.patches, precision=self.precision
+        )
+
+    def _image(self, nets: Sequence[Network], case: Case) -> Tensor:
+        image = torch.from_numpy(np.ascontiguousarray(self.store.image(case.id)))
+        return self.normalise(image[None])[0].to(next(nets[0].parameters()).device)
 
     def truth(self, case: Case) -> tuple[Labels, tuple[float, ...]] | None:
         """Return the true classes of a case on the chosen grid and its spacing; None where it has no mask."""
-        target = case.targets.get(self.task.head)
-        if not isinstance(target, ImageRef):
+        if self.grid == "own":
+            return own_truth(case, self.task.head, self.store)
+        if not isinstance(case.targets.get(self.task.head), ImageRef):
             return None
-        placement = self.store.placement(case.id)
-        if self.grid == "stored":
-            return self.store.mask(case.id, self.task.head), placement.spacing
-        read = read_mask(target, onto=case.image[0], dims=self.store.dims)
-        return read.array[0], placement.geometry.spacing
+        return self.store.mask(case.id, self.task.head), self.store.placement(case.id).spacing
+
+
+def own_truth(case: Case, head: str, store: Store) -> tuple[Labels, tuple[float, ...]] | None:
+    """Return the true classes of a case on its mask's own grid, (*S), and their spacing; None where it has no mask."""
+    target = case.targets.get(head)
+    if not isinstance(target, ImageRef):
+        return None
+    return read_mask(target, onto=case.image[0], dims=store.dims).array[0], store.placement(case.id).geometry.spacing
 
 
 def score_masks(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from allograft.core.errors import ConfigError, DataError
@@ -16,7 +17,7 @@ from allograft.infer.coverage import cover
 from allograft.infer.windows import Precision, Reader, blended
 from allograft.nets.network import Network
 
-__all__ = ["segment"]
+__all__ = ["segment", "segment_surely"]
 
 
 def segment(
@@ -47,6 +48,33 @@ def segment(
         DataError: the image does not suit the networks, or there are not as many images as networks.
         NumericsError: an output is not finite.
     """
+    found, _ = _fused(nets, image, head=head, patches=patches, precision=precision, sure=False)
+    return found
+
+
+def segment_surely(
+    nets: Sequence[Network],
+    image: Tensor | Sequence[Tensor],
+    *,
+    head: str,
+    patches: Patches,
+    precision: Precision = "32-true",
+) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.int16], npt.NDArray[np.float16]]:
+    """Return what `segment` does, and the mean probability of the chosen class, (*S) in [0, 1]."""
+    found, sure = _fused(nets, image, head=head, patches=patches, precision=precision, sure=True)
+    assert sure is not None
+    return found, sure
+
+
+def _fused(
+    nets: Sequence[Network],
+    image: Tensor | Sequence[Tensor],
+    *,
+    head: str,
+    patches: Patches,
+    precision: Precision,
+    sure: bool,
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.float16] | None]:
     if not nets:
         msg = "segment() needs at least one network."
         raise ConfigError(msg)
@@ -60,11 +88,15 @@ def segment(
     together = cover(size, patches, channels=sum(reader.channels + 1 for reader in readers))
     found = [blended(reader, own, together) for reader, own in zip(readers, images, strict=True)]
     labels: npt.NDArray[Any] = np.empty(size, np.uint8 if max(outputs) <= 256 else np.int16)
+    chances = np.empty(size, np.float16) if sure else None
     for members in zip(*found, strict=True):
         box = members[0][0]
         assert all(other == box for other, _ in members), "one coverage gives one order of tiles"
+        if chances is not None:
+            mean = torch.stack([logits.softmax(0) for _, logits in members]).mean(0)
+            chances[box] = mean.amax(0).to("cpu").numpy()
         labels[box] = most_probable([logits for _, logits in members]).to("cpu").numpy().astype(labels.dtype)
-    return labels
+    return labels, chances
 
 
 def _one_each(image: Tensor | Sequence[Tensor], networks: int) -> list[Tensor]:

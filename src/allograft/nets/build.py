@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol, cast
 
@@ -12,14 +12,22 @@ from torch import nn
 from allograft.core.errors import ConfigError
 from allograft.core.seeds import seed_for
 from allograft.core.task import Task
+from allograft.nets.bags import Bagging
 from allograft.nets.encoders.cut import cut
+from allograft.nets.heads.instances import BagPool, Pooled, PooledInstances
 from allograft.nets.heads.linear import LinearHead
-from allograft.nets.heads.slices import PooledSlices
 from allograft.nets.heads.voxel import PointwiseHead
 from allograft.nets.network import Decoder, Encoder, Head, Network, axis_strides
-from allograft.nets.spec import NetSpec
+from allograft.nets.spec import COUNTED, SHARPNESS, NetSpec
 
 __all__ = ["DecoderFactory", "EncoderFactory", "Parts", "build_network"]
+
+SLICEWISE = {
+    "slice_mean": Pooled("mean", "instance"),
+    "slice_max": Pooled("max", "instance"),
+    "slice_attention": Pooled("gated_attention", "embedding"),
+}
+"""Poolings of an encoder that keeps the slices of a volume apart."""
 
 
 class EncoderFactory(Protocol):
@@ -51,6 +59,7 @@ def build_network(
     seed: int,
     parts: Parts,
     device: str | torch.device = "cpu",
+    channel_names: Sequence[str] = (),
 ) -> Network:
     """Return a network with fresh values; torch's random state is left as it was.
 
@@ -65,6 +74,7 @@ def build_network(
         seed: of the run.
         parts: what builds encoder and decoder, `catalog.parts(spec)`.
         device: where the tensors go; "meta" builds shapes only.
+        channel_names: what the data's channels mean; weights are then adapted to them by name.
 
     Raises:
         ConfigError: no head, a head name that cannot be used, or a segmentation without a decoder.
@@ -74,7 +84,8 @@ def build_network(
     made_on = torch.device("meta" if device.type == "meta" else "cpu")
     channels = in_channels if spec.in_channels is None else spec.in_channels
     with _drawn_from("init", "encoder", spec.encoder, seed, device=made_on):
-        encoder = parts.encoder(dims=spec.dims, in_channels=channels, width=spec.width, drop_path=spec.drop_path)
+        seen = 2 if spec.bag is not None and spec.bag.of == "slices" else spec.dims
+        encoder = parts.encoder(dims=seen, in_channels=channels, width=spec.width, drop_path=spec.drop_path)
     if spec.until:
         encoder = cut(encoder, spec.until, who=f'encoder "{spec.encoder}"')
     shape = cast("Encoder", encoder)
@@ -86,18 +97,33 @@ def build_network(
     for name, task in tasks.items():
         with _drawn_from("init", "head", name, seed, device=made_on):
             heads[name] = _head(task, shape, decoder, spec)
-    net = Network(encoder, heads, decoder)
+    bag = None if spec.bag is None else Bagging(spec.bag.tile(spec.dims), skip_blank=spec.bag.skip_blank)
+    net = Network(encoder, heads, decoder, bag)
     net.tasks = dict(tasks)
+    net.channel_names = tuple(channel_names) if len(channel_names) == channels else ()
     return net.to(device)
 
 
 def _head(task: Task, encoder: Encoder, decoder: nn.Module | None, spec: NetSpec) -> Head:
     """Return the head that the kind of task needs."""
-    if task.kind == "segmentation":
+    if task.dense:
         assert decoder is not None, "checked before"
-        return PointwiseHead(encoder.dims, cast("Decoder", decoder).channels, task.outputs, dropout=spec.dropout)
+        outputs = encoder.in_channels if task.kind == "restoration" else task.outputs
+        return PointwiseHead(encoder.dims, cast("Decoder", decoder).channels, outputs, dropout=spec.dropout)
+    pooled = _pooled(spec, encoder)
+    width, outputs = encoder.channels[-1], task.outputs
+    if pooled is None:
+        return LinearHead(width, outputs, dropout=spec.dropout)
+    return PooledInstances(width, outputs, pool=pooled, kind=task.kind, dropout=spec.dropout)
+
+
+def _pooled(spec: NetSpec, encoder: Encoder) -> Pooled | None:
+    """Return how instances are pooled; None where the whole image is judged at once."""
+    if spec.bag is not None:
+        r, k = spec.bag.r or SHARPNESS, spec.bag.k or COUNTED
+        return Pooled(cast("BagPool", spec.pool), spec.bag.level, r, k)
     if spec.pool == "mean":
-        return LinearHead(encoder.channels[-1], task.outputs, dropout=spec.dropout)
+        return None
     depth = axis_strides(encoder)[-1][0]
     if encoder.dims != 3 or depth != 1:
         has = (
@@ -105,10 +131,10 @@ def _head(task: Task, encoder: Encoder, decoder: nn.Module | None, spec: NetSpec
         )
         msg = (
             f'net.pool: "{spec.pool}" pools single slices of volumes; {has}. Use an encoder that keeps slices apart '
-            'in 3-D, like "resnet18_slice" or "timm-slice:NAME", or pool: mean.'
+            'in 3-D, like "resnet18_slice" or "timm-slice:NAME", or any encoder with bag: {of: slices}.'
         )
         raise ConfigError(msg)
-    return PooledSlices(encoder.channels[-1], task.outputs, pool=spec.pool, kind=task.kind, dropout=spec.dropout)
+    return SLICEWISE[spec.pool]
 
 
 @contextmanager
@@ -124,12 +150,16 @@ def _check(spec: NetSpec, tasks: Mapping[str, Task], parts: Parts) -> None:
     if not tasks:
         msg = "a network needs at least one task, its heads come from them."
         raise ConfigError(msg)
-    dense = [name for name, task in tasks.items() if task.kind == "segmentation"]
+    dense = [name for name, task in tasks.items() if task.dense]
     if dense and not spec.decoder:
-        msg = f'task "{dense[0]}" is a segmentation, which needs a decoder: set net.decoder, for example "unet".'
+        kind = tasks[dense[0]].kind
+        msg = f'task "{dense[0]}" is a {kind}, which needs a decoder: set net.decoder, for example "unet".'
         raise ConfigError(msg)
     if spec.decoder and not dense:
         msg = f'net.decoder: "{spec.decoder}" does nothing where no task is a segmentation. Leave it empty.'
+        raise ConfigError(msg)
+    if spec.bag is not None and dense:
+        msg = f'net.bag: an image cut into {spec.bag.of} is judged as a whole, "{dense[0]}" by element. Leave it out.'
         raise ConfigError(msg)
     if spec.pool != "mean" and len(dense) == len(tasks):
         msg = f'net.pool: "{spec.pool}" does nothing in a segmentation, every element is judged. Leave it out.'

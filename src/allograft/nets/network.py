@@ -10,14 +10,17 @@ from torch import Tensor, nn
 
 from allograft.core.errors import ConfigError
 from allograft.core.task import Task
+from allograft.nets.bags import Bagging
+from allograft.nets.mil_pooling import mean
 
 __all__ = [
     "Decoder",
     "Encoder",
     "Head",
+    "InstanceHead",
     "Network",
     "Output",
-    "SliceHead",
+    "Pyramid",
     "Stage",
     "VoxelHead",
     "axis_strides",
@@ -39,11 +42,15 @@ class Stage(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What a network gives: levels (B, c_i, *S/s_i), pooled (B, F), logits by head (B, O[, *S])."""
+    """What a network gives: levels (B, c_i, *S/s_i), pooled (B, F), logits by head (B, O[, *S]).
+
+    `decoded` are the decoder's features, coarse to fine, the last (B, C, *S); only a `Pyramid` has more than one.
+    """
 
     levels: tuple[Tensor, ...]
     pooled: Tensor
     logits: dict[str, Tensor]
+    decoded: tuple[Tensor, ...] = ()
 
 
 @runtime_checkable
@@ -85,6 +92,16 @@ class Decoder(Protocol):
         """Return (B, channels, *S) on the grid of the image."""
 
 
+@runtime_checkable
+class Pyramid(Decoder, Protocol):
+    """A decoder that shows its steps on the way up; `widths` are their channels, the last is `channels`."""
+
+    widths: tuple[int, ...]
+
+    def pyramid(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return the features of every step, coarse to fine; the last is what calling it gives."""
+
+
 class Head(nn.Module):
     """Turns features into logits; `pooled` (B, F) and, behind a decoder, `decoded` (B, C, *S)."""
 
@@ -105,11 +122,11 @@ class VoxelHead(Head):
         raise NotImplementedError
 
 
-class SliceHead(Head):
-    """A head that judges a volume by the features of its slices; there is no decoder."""
+class InstanceHead(Head):
+    """A head that judges an image by the features of its parts, slices or tiles; there is no decoder."""
 
-    def over_slices(self, slices: Tensor) -> Tensor:
-        """Return logits (B, O) for the features of D slices (B, F, D)."""
+    def over_instances(self, instances: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return logits (B, O) for the features (B, F, K) of K instances; only those in the mask (B, K) count."""
         raise NotImplementedError
 
 
@@ -120,17 +137,28 @@ class Network(nn.Module):
         encoder: an `Encoder`.
         heads: by name.
         decoder: maps levels to (B, C, *S), None for classification.
+        bag: cuts images into instances that the encoder sees one by one; the encoder is then one of instances
+            (of slices a 2-D one), and levels have an axis of instances, (B, c, K, *s). None shows it whole images.
 
     Attributes:
         encoder_name: catalog name of the encoder, set by whoever builds the network; "" where unknown.
         tasks: what each head predicts, set by whoever builds the network; empty where unknown.
+        channel_names: what the channels of its images mean, in order, set likewise; empty where unknown.
     """
 
     encoder_name: str = ""
     tasks: Mapping[str, Task] = MappingProxyType({})
+    channel_names: tuple[str, ...] = ()
 
-    def __init__(self, encoder: nn.Module, heads: Mapping[str, Head], decoder: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        heads: Mapping[str, Head],
+        decoder: nn.Module | None = None,
+        bag: Bagging | None = None,
+    ) -> None:
         super().__init__()
+        self.bag = bag
         self.encoder = encoder
         self.decoder = decoder
         self.heads = nn.ModuleDict(dict(heads))
@@ -149,6 +177,8 @@ class Network(nn.Module):
         """
         if self.decoder is not None:
             _check_size(tuple(x.shape[2:]), self.shape)
+        if self.bag is not None:
+            return self.bag.encode(self.encoder, x)
         return cast("tuple[Tensor, ...]", self.encoder(x))
 
     def dense(self, x: Tensor) -> Tensor:
@@ -158,19 +188,34 @@ class Network(nn.Module):
 
     def decode(self, levels: tuple[Tensor, ...]) -> Output:
         """Return decoder and head outputs for levels; the last level is pooled over space."""
-        pooled = levels[-1].flatten(2).mean(2)
-        decoded = None if self.decoder is None else self.decoder(levels)
-        slices = _slices(levels[-1]) if self.by_slice else pooled
-        logits = {
-            name: head.over_slices(slices) if isinstance(head, SliceHead) else head(pooled, decoded)
-            for name, head in self.heads.items()
-        }
-        return Output(levels, pooled, logits)
+        instances, mask = self.instances(levels) if self.by_instance else (None, None)
+        pooled = levels[-1].flatten(2).mean(2) if mask is None or instances is None else mean(instances, mask)
+        steps = self._decoded(levels)
+        decoded = steps[-1] if steps else None
+        logits = {}
+        for name, head in self.heads.items():
+            if isinstance(head, InstanceHead):
+                assert instances is not None, "its features were just made"
+                logits[name] = head.over_instances(instances, mask)
+            else:
+                logits[name] = head(pooled, decoded)
+        return Output(levels, pooled, logits, steps)
+
+    def _decoded(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return the decoder's features, the last on the image's grid; none without a decoder."""
+        if self.decoder is None:
+            return ()
+        return self.decoder.pyramid(levels) if isinstance(self.decoder, Pyramid) else (self.decoder(levels),)
 
     @property
-    def by_slice(self) -> bool:
-        """Whether a head looks at single slices of a volume."""
-        return any(isinstance(head, SliceHead) for head in self.heads.values())
+    def by_instance(self) -> bool:
+        """Whether a head looks at the parts of an image, slices or tiles."""
+        return any(isinstance(head, InstanceHead) for head in self.heads.values())
+
+    def instances(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
+        """Return the features (B, F, K) of the instances that a head looks at, and which of them count."""
+        found = levels[-1].flatten(3).mean(3)
+        return found, None if self.bag is None else self.bag.mask(found)
 
     def forward(self, x: Tensor | tuple[Tensor, ...]) -> Output:
         """Return decode(encode(x)); levels made before (feature cache) are only decoded."""
@@ -181,9 +226,18 @@ class Network(nn.Module):
         if self.decoder is not None:
             return levels
         last = levels[-1]
-        if self.by_slice:
-            return (_slices(last)[..., None, None],)
+        if self.by_instance:
+            return (self.instances(levels)[0].reshape(*last.shape[:3], *[1] * (last.ndim - 3)),)
         return (last.flatten(2).mean(2).reshape(*last.shape[:2], *[1] * (last.ndim - 2)),)
+
+    def alone(self, head: str) -> Network:
+        """Return the network of one head: the same modules, without the other heads and a decoder that it needs not."""
+        task = self.tasks[head]
+        found = Network(
+            self.encoder, {head: cast("Head", self.heads[head])}, self.decoder if task.dense else None, self.bag
+        )
+        found.encoder_name, found.tasks, found.channel_names = self.encoder_name, {head: task}, self.channel_names
+        return found
 
     def stages(self) -> tuple[Stage, ...]:
         """Return all stages, input to output, prefixes as in `state_dict()`."""
@@ -192,11 +246,6 @@ class Network(nn.Module):
             own += _decoder_stages(self.decoder)
         own += [Stage(f"head.{name}", (f"heads.{name}",)) for name in self.heads]
         return tuple(own)
-
-
-def _slices(level: Tensor) -> Tensor:
-    """Return the mean features of each slice, (B, F, D, h, w) to (B, F, D)."""
-    return level.flatten(3).mean(3)
 
 
 def _decoder_stages(decoder: nn.Module) -> tuple[Stage, ...]:

@@ -91,8 +91,9 @@ def _multiclass(logits: Tensor, target: Tensor, smoothing: float, weights: Tenso
 
 
 def _binary(logits: Tensor, target: Tensor, smoothing: float, weights: Tensor | None) -> _Terms:
-    """Return the binary cross-entropy for targets (N,) or (N, 1), hard or soft."""
-    truth = target.reshape(-1).to(logits.dtype)
+    """Return the binary cross-entropy for targets (N,) or (N, 1), hard or soft, or the soft (N, 2) of both classes."""
+    both = target.ndim == 2 and target.shape[1] == 2
+    truth = (target[:, 1] if both else target.reshape(-1)).to(logits.dtype)
     value = binary_cross_entropy(logits[:, 0], smooth(truth, smoothing, 2))
     if weights is None:
         return _Terms(value, torch.ones_like(value))

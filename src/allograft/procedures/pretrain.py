@@ -23,12 +23,10 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 
 from allograft.contracts import Lab, Method
-from allograft.core.errors import ConfigError
 from allograft.core.reference import Reference
 from allograft.nets.network import Network
-from allograft.objectives.multi_head import MultiHead
+from allograft.procedures.link import Handed, Link, different, finish, follow, require_known
 from allograft.starts.full import Full
-from allograft.tunings.full import FullTuning
 
 __all__ = ["Pretrain"]
 
@@ -60,10 +58,7 @@ class Pretrain(Method):
     @field_validator("on")
     @classmethod
     def _different(cls, on: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(on)) != len(on):
-            msg = f"names a data set twice: {list(on)}"
-            raise ValueError(msg)
-        return on
+        return different(on)
 
     def run(self, lab: Lab) -> Network:
         """Pre-train one stage called "pretrain", move, train "finetune", return the network.
@@ -71,20 +66,7 @@ class Pretrain(Method):
         Raises:
             ConfigError: no data set is named, or the study does not have it as auxiliary.
         """
-        self._require(lab)
-        tasks = {name: lab.cohorts[name].task for name in self.on}
-        first = lab.start(tasks=tasks)
-        objective = MultiHead(heads=self.on, batch=max(1, lab.budget.batch // len(self.on)))
-        net = lab.train("pretrain", first, objective=objective, tuning=FullTuning(), share=self.share)
-        moved = lab.start(source=lab.source(net, "pretrain"), start=self.move)
-        return lab.train("finetune", moved, share=1 - self.share)
-
-    def _require(self, lab: Lab) -> None:
-        missing = [name for name in self.on if name not in lab.cohorts]
-        if missing or not self.on:
-            known = sorted(role.removeprefix("val:") for role in lab.cohorts if role.startswith("val:"))
-            msg = (
-                f"pretrain: on names {list(self.on) or 'nothing'}; the study's auxiliary data sets are "
-                f"{', '.join(known) or 'none'}. List the data under auxiliary: in the study."
-            )
-            raise ConfigError(msg)
+        require_known(lab, self.on, who=self.name)
+        link = Link(on=self.on, share=self.share, move=self.move)
+        handed = follow(lab, link, Handed(), stage="pretrain", who=self.name)
+        return finish(lab, handed, share=1 - self.share, who=self.name)

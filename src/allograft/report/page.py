@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from allograft.report.asked import asked
 from allograft.report.cards import card
+from allograft.report.chains import plans, ways
 from allograft.report.figures.coverage import coverage
 from allograft.report.figures.curves import efficiency, over_steps
 from allograft.report.figures.forest import forest, seen_from
@@ -17,22 +19,30 @@ from allograft.report.figures.layers import change, in_order
 from allograft.report.figures.ranking import ranking
 from allograft.report.figures.rows import both
 from allograft.report.figures.swatch import fate_swatch, recipe_swatch, verdict_swatch
+from allograft.report.heat import Gaze, gazes
 from allograft.report.method import how
 from allograft.report.pictures import LEGEND, Shown, shown_cases
-from allograft.report.scores import class_tables, metric_tables, outcome_table, unseen_pairs, unseen_table
+from allograft.report.rounds import round_table
+from allograft.report.scores import (
+    class_tables,
+    fused_tables,
+    metric_tables,
+    outcome_table,
+    unseen_pairs,
+    unseen_table,
+)
 from allograft.report.style import FATES, VERDICTS, WORSE, Look, looks
 from allograft.report.tables import (
     Grid,
     matrix,
     pair_table,
-    plan_table,
     ranking_table,
     run_table,
     share_table,
     steps_table,
 )
 from allograft.report.words import counted, table_title
-from allograft.study.summary import Layer, Pair, Summary, Table, Unseen
+from allograft.study.summary import Fused, Layer, Pair, Summary, Table, Unseen
 
 __all__ = ["page"]
 
@@ -60,12 +70,15 @@ class View(NamedTuple):
     validation: Markup | None
     loss: Markup | None
     steps: Grid | None
+    rounds: Grid | None
     change: Drawn | None
     maps: tuple[tuple[str, Markup], ...]
     classes: tuple[Grid, ...]
     metrics: tuple[Grid, ...]
     outcomes: tuple[Grid, str] | None
     unseen: tuple[tuple[Unseen, Grid, Grid | None], ...]
+    fused: tuple[tuple[Fused, Grid, Grid], ...]
+    gazes: tuple[Gaze, ...]
     runs: str
     encoder: str
 
@@ -92,13 +105,15 @@ def page(summary: Summary) -> dict[str, Any]:
         "verdicts": [(v, verdict_swatch(v)) for v in VERDICTS],
         "verdict_of": {v.word: v for v in (*VERDICTS, WORSE)},
         "efficiency": _efficiency(summary, look),
+        "asked": asked(summary, look),
         "coverage": _coverage(first),
         "cases": _cases(summary),
         "error_legend": LEGEND,
         "burned_in": any(
             "burned-in" in said for said in (*summary.warnings, *(n for t in summary.tables for n in t.notes))
         ),
-        "plans": [(n, p, plan_table(p.get("rows", ()), n)) for n, p in summary.plans.items()],
+        "ways": ways(summary),
+        "plans": plans(summary),
         "runs": run_table(summary.runs, summary.metric_title) if summary.runs else None,
         "cards": [card(facts) for facts in (*summary.data_cards, *summary.weight_cards)],
         "method": how(summary),
@@ -139,22 +154,25 @@ def _view(summary: Summary, table: Table, look: Mapping[str, Look], key: str) ->
         validation=over_steps(validation, look, what="Validation score", name=f"{key}-val") if validation else None,
         loss=over_steps(loss, look, what="Training loss", name=f"{key}-loss") if loss else None,
         steps=steps_table(table) if validation else None,
+        rounds=round_table(table),
         change=_change(table.layers, look, key),
         maps=tuple(_maps(table, key)),
         classes=class_tables(table),
         metrics=tuple(grid for grid in metric_tables(table) if len(grid.columns) > 1),
         outcomes=outcome_table(table),
-        unseen=tuple(
-            (
-                one,
-                unseen_table(table, one, metric=metric, larger_is_better=summary.larger_is_better),
-                unseen_pairs(one, metric),
-            )
-            for one in table.unseen
-        ),
+        unseen=tuple(_unseen(summary, table)),
+        fused=fused_tables(table, metric),
+        gazes=gazes(table) if key == "t0" else (),
         runs=_repeats(summary, table),
         encoder=encoders[0] if len(encoders) == 1 else "",
     )
+
+
+def _unseen(summary: Summary, table: Table) -> Iterator[tuple[Unseen, Grid, Grid | None]]:
+    """Yield the data sets that nothing has looked at, each with its tables."""
+    metric, larger = summary.metric_title, summary.larger_is_better
+    for one in table.unseen:
+        yield one, unseen_table(table, one, metric=metric, larger_is_better=larger), unseen_pairs(one, metric)
 
 
 def _both(draw: Any, name: str) -> Drawn:

@@ -8,9 +8,18 @@ from allograft.metrics import METRICS
 from allograft.metrics.mask_mean import MaskMean
 from allograft.report.tables import Cell, Column, Grid, pair_table
 from allograft.report.words import counted, number, percent, signed, span
-from allograft.study.summary import Estimate, Ranked, Table, Unseen
+from allograft.study.summary import Estimate, Fused, Ranked, Table, Unseen
 
-__all__ = ["by_class", "class_tables", "metric_tables", "metric_title", "outcome_table", "unseen_pairs", "unseen_table"]
+__all__ = [
+    "by_class",
+    "class_tables",
+    "fused_tables",
+    "metric_tables",
+    "metric_title",
+    "outcome_table",
+    "unseen_pairs",
+    "unseen_table",
+]
 
 CALIBRATION = ("log_loss", "brier", "ece")
 MANY = 8
@@ -120,6 +129,30 @@ def unseen_pairs(unseen: Unseen, metric: str) -> Grid | None:
     if not unseen.pairs:
         return None
     return pair_table(unseen.pairs, caption=f"every pair of recipes on {unseen.dataset}, in {metric}")
+
+
+def _fused(fused: Fused, metric: str) -> Grid:
+    """A fusion above the recipes that it is made of."""
+    named = {fused.name: fused.estimate, **fused.members}
+    rows = [
+        (
+            Cell(name, mark="fused" if name == fused.name else ""),
+            Cell(number(one.mean), one.mean),
+            Cell(span(one.low, one.high), one.low),
+        )
+        for name, one in named.items()
+    ]
+    columns = (Column("recipe"), Column("mean", True, "mean over units"), Column("95 % interval", True))
+    how = f"{counted(fused.n_units, fused.unit)}, {counted(fused.seeds, 'seed')}"
+    return Grid(f"{fused.name} by the {fused.rule}: {metric} over {how}", columns, tuple(rows))
+
+
+def fused_tables(table: Table, metric: str) -> tuple[tuple[Fused, Grid, Grid], ...]:
+    """Each fusion with its row above its members', and against each of them."""
+    return tuple(
+        (one, _fused(one, metric), pair_table(one.pairs, caption=f"{one.name} against its members, in {metric}"))
+        for one in table.fused
+    )
 
 
 def _outcome(r: Ranked, label: str) -> tuple[Cell, ...]:

@@ -20,7 +20,7 @@ from allograft.report.page import page
 from allograft.report.words import begin, counted, number, percent
 from allograft.study.summary import Summary
 
-__all__ = ["render", "write_report"]
+__all__ = ["environment", "render", "write_report"]
 
 
 def write_report(summary: Summary, path: Path) -> Path:
@@ -39,7 +39,7 @@ def write_report(summary: Summary, path: Path) -> Path:
 
 def render(summary: Summary) -> str:
     """Return the report as HTML."""
-    env = _environment()
+    env = environment()
     style, script = _asset("style.css"), _asset("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     text = env.get_template("page.html.j2").render(
@@ -49,7 +49,8 @@ def render(summary: Summary) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return what renders the templates."""
     env = Environment(
         loader=PackageLoader("allograft", "report/templates"),
         autoescape=True,
@@ -65,6 +66,6 @@ def _environment() -> Environment:
 
 def _asset(name: str) -> str:
     """Return a file of the templates, read as it is: it is part of the package."""
-    env = _environment()
+    env = environment()
     assert env.loader is not None
     return env.loader.get_source(env, name)[0].strip()

@@ -6,11 +6,14 @@ Paper     Raghu, Zhang, Kleinberg, Bengio. Transfusion: understanding transfer l
           imaging. NeurIPS 2019.  arXiv:1902.07208
 Formula   w = w_source for encoder tensors;  w = w_init(seed) for heads
 Streams   none (acts before training).
-Defaults  decoder = "fresh" (ours).  channels = "auto" (ours).  fill = "average" (ours).
+Defaults  decoder = "fresh" (ours).  heads = "fresh" (paper).  channels = "auto" (ours).
+          new_channels = "mean" (ours).  fill = "average" (ours).  kernel = "refuse" (ours).
 Differs   1. Where input channels or dimension differ, the tensor is converted, and the plan says how;
-          the paper replicates grey images instead.
+          the paper replicates grey images instead. 2. heads = "match" keeps the rows of classes that the
+          source names too, so that a network learns further classes; the paper has new ones only.
 Checked   tests/reference/test_full.py: copied tensors bit-equal to the file, heads untouched; features of
-          the copied encoder equal the source network's; each option reaches its rows.
+          the copied encoder equal the source network's; each option reaches its rows; a network with one
+          class more answers for the old ones as the source does.
 """
 
 from __future__ import annotations
@@ -18,11 +21,12 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from allograft.contracts import Method
+from allograft.core.errors import PlanError
 from allograft.core.reference import Reference
 from allograft.nets.network import Network
 from allograft.weights.build import build_plan
 from allograft.weights.plan import TransferPlan
-from allograft.weights.rules import Action, Rule, Where
+from allograft.weights.rules import CONVERTED, Action, Rule, Where
 from allograft.weights.source import SourceWeights
 
 __all__ = ["Full"]
@@ -33,8 +37,13 @@ class Full(Method):
 
     Args:
         decoder: "fresh", or "copy" where the source has the same decoder.
+        heads: "fresh", or "match": outputs for classes that the source names too keep their weights, others are
+            fresh. In a segmentation this needs decoder: copy, whose features a head reads.
         channels: how 3 input channels become c: "auto", "sum", "mean" or "cycle" (see `Rule`).
+        new_channels: where channels are known by name, what a new one starts from: "mean", "zero" or "fresh" (see
+            `Rule`).
         fill: how 2-D kernels become 3-D: "average", "centre" or "slice" (see `Rule`).
+        kernel: how kernels get another size: "refuse", "centre" or "average" (see `Rule`).
 
     >>> Full(fill="centre").decoder
     'fresh'
@@ -50,14 +59,32 @@ class Full(Method):
     )
 
     decoder: Literal["fresh", "copy"] = "fresh"
+    heads: Literal["fresh", "match"] = "fresh"
     channels: Literal["auto", "sum", "mean", "cycle"] = "auto"
+    new_channels: Literal["mean", "zero", "fresh"] = "mean"
     fill: Literal["average", "centre", "slice"] = "average"
+    kernel: Literal["refuse", "centre", "average"] = "refuse"
 
     def plan(self, net: Network, source: SourceWeights | None) -> TransferPlan:
-        """Return the plan; change nothing."""
+        """Return the plan; change nothing.
+
+        Raises:
+            PlanError: rows of a segmentation's head are to be kept without the decoder that they read.
+        """
         fresh = ("head", "decoder") if self.decoder == "fresh" else ("head",)
         rules = (
+            *self._heads(net),
             Rule(where=Where(stages=fresh), action=Action.FRESH, why="new task"),
-            Rule(action=Action.COPY, why="full transfer", channels=self.channels, fill=self.fill),
+            Rule(action=Action.COPY, why="full transfer", **self.model_dump(include={*CONVERTED})),
         )
         return build_plan(net, source, rules, start=self.name)
+
+    def _heads(self, net: Network) -> tuple[Rule, ...]:
+        """Return the rule that keeps rows of heads, where it is asked for."""
+        if self.heads == "fresh":
+            return ()
+        if net.decoder is not None and self.decoder == "fresh":
+            msg = 'start "full": heads = "match" keeps rows that read the source\'s decoder. Set decoder: copy too.'
+            raise PlanError(msg)
+        where = Where(stages=tuple(f"head.{name}" for name in net.heads))
+        return (Rule(where=where, action=Action.SELECT, why="classes by name", by="name"),)

@@ -7,7 +7,8 @@ Paper     Raghu, Zhang, Kleinberg, Bengio. Transfusion: understanding transfer l
 Formula   w_i = w_source_i for stages i <= k;  w_i = w_init(seed), or Mean-Var of the source, above
 Streams   none (acts before training).
 Defaults  k = 2 when neither k nor until is given (ours; the largest gains come with the first two
-          stages).  rest = "fresh" (paper).  channels = "auto" (ours).  fill = "average" (ours).
+          stages).  rest = "fresh" (paper).  channels = "auto" (ours).  new_channels = "mean" (ours).
+          fill = "average" (ours).  kernel = "refuse" (ours).
 Differs   1. Counts the encoder's named stages, the stem being the first.
 Checked   tests/reference/test_partial.py: bit-equal at or below stage k, different above; k = 0 equals
           scratch under the same seed, k = all equals full; unknown stages are refused.
@@ -25,7 +26,7 @@ from allograft.core.reference import Reference
 from allograft.nets.network import Network
 from allograft.weights.build import build_plan
 from allograft.weights.plan import TransferPlan
-from allograft.weights.rules import Action, Rule, Where
+from allograft.weights.rules import CONVERTED, Action, Rule, Where
 from allograft.weights.source import SourceWeights
 
 __all__ = ["Partial"]
@@ -39,7 +40,10 @@ class Partial(Method):
         k: how many of the lowest stages are copied, >= 0; give this or `until`, not both.
         rest: what the stages above start from: "fresh" or "mean_var" (moments of the source).
         channels: how 3 input channels become c (see `Rule`).
+        new_channels: where channels are known by name, what a new one starts from: "mean", "zero" or "fresh" (see
+            `Rule`).
         fill: how 2-D kernels become 3-D (see `Rule`).
+        kernel: how kernels get another size: "refuse", "centre" or "average" (see `Rule`).
 
     >>> Partial(until="stage2").rest
     'fresh'
@@ -58,7 +62,9 @@ class Partial(Method):
     k: int | None = Field(default=None, ge=0)
     rest: Literal["fresh", "mean_var"] = "fresh"
     channels: Literal["auto", "sum", "mean", "cycle"] = "auto"
+    new_channels: Literal["mean", "zero", "fresh"] = "mean"
     fill: Literal["average", "centre", "slice"] = "average"
+    kernel: Literal["refuse", "centre", "average"] = "refuse"
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
@@ -79,7 +85,7 @@ class Partial(Method):
         if copied:
             why = f"copied up to {copied[-1]}"
             where = Where(stages=copied)
-            rules.append(Rule(where=where, action=Action.COPY, why=why, channels=self.channels, fill=self.fill))
+            rules.append(Rule(where=where, action=Action.COPY, why=why, **self.model_dump(include={*CONVERTED})))
         if self.rest == "mean_var":
             moments = Where(stages=stages, kinds=("weight", "bias", "position"))
             rules.append(Rule(where=moments, action=Action.SAMPLE, why="above: layer mean and variance only"))

@@ -6,7 +6,8 @@ Paper     Raghu, Zhang, Kleinberg, Bengio. Transfusion: understanding transfer l
           imaging. NeurIPS 2019.  arXiv:1902.07208
 Formula   w_i = w_source_i for stages i <= until;  w_i = w_init(seed) with fewer channels above
 Streams   none (acts before training).
-Defaults  until = "stage2" (paper).  channels = "auto" (ours).  fill = "average" (ours).
+Defaults  until = "stage2" (paper).  channels = "auto" (ours).  new_channels = "mean" (ours).
+          fill = "average" (ours).  kernel = "refuse" (ours).
 Differs   1. A start fills tensors and builds no network: the narrower stages are asked for in the
           network's own settings, and a network that is not narrower there is refused (it would be
           the start "partial"). 2. How much narrower is therefore the network's choice.
@@ -24,7 +25,7 @@ from allograft.core.reference import Reference
 from allograft.nets.network import Network, stage_of
 from allograft.weights.build import build_plan
 from allograft.weights.plan import TransferPlan
-from allograft.weights.rules import Action, Rule, Where
+from allograft.weights.rules import CONVERTED, Action, Rule, Where
 from allograft.weights.source import SourceWeights
 
 __all__ = ["Slim"]
@@ -36,7 +37,10 @@ class Slim(Method):
     Args:
         until: name of the last stage that is copied at full width.
         channels: how 3 input channels become c (see `Rule`).
+        new_channels: where channels are known by name, what a new one starts from: "mean", "zero" or "fresh" (see
+            `Rule`).
         fill: how 2-D kernels become 3-D (see `Rule`).
+        kernel: how kernels get another size: "refuse", "centre" or "average" (see `Rule`).
 
     >>> Slim(until="stage1").name
     'slim'
@@ -53,7 +57,9 @@ class Slim(Method):
 
     until: str = "stage2"
     channels: Literal["auto", "sum", "mean", "cycle"] = "auto"
+    new_channels: Literal["mean", "zero", "fresh"] = "mean"
     fill: Literal["average", "centre", "slice"] = "average"
+    kernel: Literal["refuse", "centre", "average"] = "refuse"
 
     def plan(self, net: Network, source: SourceWeights | None) -> TransferPlan:
         """Return the plan; change nothing.
@@ -76,7 +82,7 @@ class Slim(Method):
         why = f"full width up to {self.until}"
         where = Where(stages=copied)
         rules = (
-            Rule(where=where, action=Action.COPY, why=why, channels=self.channels, fill=self.fill),
+            Rule(where=where, action=Action.COPY, why=why, **self.model_dump(include={*CONVERTED})),
             Rule(where=Where(stages=above), action=Action.FRESH, why="narrower than the source: from scratch"),
             Rule(action=Action.FRESH, why="new task"),
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from allograft.core.atomic import write_text
+from allograft.core.channel_names import canonical_channels
 from allograft.core.errors import ConfigError, DataError, did_you_mean
 from allograft.data.audit import Audit, audit
 from allograft.data.cohort import Cohort
@@ -16,7 +17,7 @@ from allograft.metrics.metric import Metric
 from allograft.study.data_spec import fingerprint
 from allograft.study.grid import Study
 
-__all__ = ["audited", "primary_metric", "require_same_task", "require_views"]
+__all__ = ["audited", "primary_metric", "require_channels", "require_same_task", "require_views"]
 
 
 def primary_metric(study: Study, cohorts: Mapping[str, Cohort]) -> Metric:
@@ -66,6 +67,35 @@ def require_views(study: Study, cohorts: Mapping[str, Cohort], dims: Mapping[str
             what = "a segmentation" if kind == "segmentation" else f"of {dims[spec.name]}-D images"
             msg = f"views: {study.views} is for the classification of 2-D images; {spec.name} is {what}. Use plain."
             raise ConfigError(msg)
+
+
+def require_channels(study: Study, cohorts: Mapping[str, Cohort], channels: Mapping[str, int]) -> None:
+    """Refuse names of channels that do not fit the images, and data sets that have the same channels in other orders.
+
+    Args:
+        study: the study.
+        cohorts: by data set.
+        channels: by data set, how many its prepared images have; data sets that are not named are not looked at.
+
+    Raises:
+        ConfigError: names the data set.
+    """
+    for spec in study.data:
+        if spec.channels and len(spec.channels) != channels.get(spec.name, len(spec.channels)):
+            msg = (
+                f'data set "{spec.name}": channels names {len(spec.channels)} ({", ".join(spec.channels)}), its images '
+                f"have {channels[spec.name]}. Name each, in the order of the files."
+            )
+            raise ConfigError(msg)
+    orders = {name: canonical_channels(cohort.channels) for name, cohort in cohorts.items()}
+    for name, order in orders.items():
+        for other, theirs in orders.items():
+            if order != theirs and sorted(order) == sorted(theirs):
+                msg = (
+                    f'data sets "{name}" and "{other}" have the same channels in another order ({", ".join(order)}; '
+                    f"{', '.join(theirs)}). One network reads both: put the files in the same order."
+                )
+                raise ConfigError(msg)
 
 
 def audited(

@@ -12,8 +12,10 @@ from allograft.study.executors.local import LocalExecutor
 from allograft.study.grid import Study
 from allograft.study.job import run_one
 from allograft.study.outcome import Done, RunKey
-from allograft.study.planning import plan_recipe, require_fit
+from allograft.study.planning import require_fit, stand_in
 from allograft.study.prepared import Launch, Prepared, prepare, processors
+from allograft.study.pruning import choose
+from allograft.study.rehearsal import rehearse
 from allograft.study.store import RunStore
 from allograft.study.summarise import summarise
 from allograft.study.summary import Summary
@@ -49,7 +51,7 @@ def conduct(
     out = out.resolve()
     prepared = prepare(study, out, launch=launch, progress=on_image)
     require_sound_plans(prepared)
-    store, keys = RunStore(out), by_promise(study, prepared.runs())
+    store, keys = RunStore(out), chosen_runs(prepared)
     todo = sum(not isinstance(store.outcome(key.id), Done) for key in keys)
     job = partial(run_one, folder=out)
     run_where = executor or LocalExecutor(min(launch.workers, max(1, todo)))
@@ -58,6 +60,23 @@ def conduct(
     store.sweep(finished)
     store.write_results(finished)
     return summarise(out)
+
+
+def chosen_runs(prepared: Prepared) -> list[RunKey]:
+    """Return the runs to make, in order; what `prune` leaves out is written into the study's folder with its reason."""
+    keys = by_promise(prepared.study, prepared.runs())
+    if prepared.study.prune is None:
+        return keys
+    chosen = choose(prepared)
+    left, store = chosen.runs(keys), RunStore(prepared.folder)
+    before = store.study()
+    facts = {
+        "keys": [key.model_dump(mode="json") for key in left],
+        "pruned": [one.model_dump(mode="json") for one in chosen.pruned],
+        "warnings": [*before["warnings"], *chosen.warnings],
+    }
+    store.claim({**before, **facts})
+    return left
 
 
 def by_promise(study: Study, keys: list[RunKey]) -> list[RunKey]:
@@ -74,18 +93,22 @@ def by_promise(study: Study, keys: list[RunKey]) -> list[RunKey]:
 
 
 def require_sound_plans(prepared: Prepared) -> None:
-    """Plan every recipe on every data set, on shapes alone, before the first step.
+    """Rehearse every recipe on every data set, on shapes alone, before the first step.
 
     Raises:
-        PlanError: a recipe's plan has problems; names recipe and data set.
-        ConfigError: a recipe's network cannot take the images; names the recipe.
+        PlanError: the plan of a stage has problems; names recipe, data set and stage.
+        ConfigError: a network cannot take the images, or a procedure goes not with the study; names the recipe.
     """
-    for name, cohort in ((data.name, prepared.cohorts[data.name]) for data in prepared.study.datasets):
-        for recipe in prepared.study.recipes:
-            plan = plan_recipe(recipe, prepared.study, cohort, prepared.stores[name].channels, base=prepared.base)
-            try:
-                plan.require_sound()
-            except PlanError as error:
-                msg = f'recipe "{recipe.name}" on {name}: {error}'
-                raise PlanError(msg) from error
-            require_fit(recipe, cohort.task, prepared.shape(name))
+    study, cohorts = prepared.study, prepared.cohorts
+    shapes = {data.name: prepared.shape(data.name) for data in (*study.datasets, *study.auxiliary)}
+    for name in (data.name for data in study.datasets):
+        channels = prepared.stores[name].channels
+        for recipe in study.recipes:
+            stages = rehearse(stand_in(recipe, study, cohorts, name, channels=channels, base=prepared.base))
+            for at in stages:
+                try:
+                    at.plan.require_sound()
+                except PlanError as error:
+                    msg = f'recipe "{recipe.name}" on {name}, stage {at.stage}: {error}'
+                    raise PlanError(msg) from error
+            require_fit(recipe, stages, shapes)

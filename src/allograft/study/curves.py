@@ -42,7 +42,7 @@ def validation_curves(store: RunStore, keys: Sequence[RunKey], share: float, bas
     score = {
         name: [[(r["step"], r["validation"]["score"]) for r in run] for run in runs] for name, runs in rows.items()
     }
-    loss = {name: [[(r["step"], r["train"]["loss"]) for r in run] for run in runs] for name, runs in rows.items()}
+    loss = {name: [[(r["step"], _loss(r["train"])) for r in run] for run in runs] for name, runs in rows.items()}
     best = float(np.median([max(v for _, v in run) for run in score.get(baseline) or next(iter(score.values()))]))
     threshold = best * share if best >= 0 else best / share
     steps: Steps = {}
@@ -50,6 +50,11 @@ def validation_curves(store: RunStore, keys: Sequence[RunKey], share: float, bas
         found = median_steps([steps_to_threshold(run, threshold) for run in runs])
         steps[name] = (found.steps, found.reached / found.runs)
     return Curves(tuple(_curve(n, r) for n, r in score.items()), tuple(_curve(n, r) for n, r in loss.items()), steps)
+
+
+def _loss(train: Mapping[str, float]) -> float:
+    """Return the loss of a row of history; of several players the first one's."""
+    return next(value for name, value in train.items() if name.rpartition(".")[2] == "loss")
 
 
 def _curve(name: str, runs: Sequence[Sequence[tuple[int, float]]]) -> Curve:

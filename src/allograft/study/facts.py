@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from allograft import catalog
+from allograft.contracts import Method
 from allograft.core.config import Config
 from allograft.data.cohort import Cohort
 from allograft.data.split import Fold
@@ -111,11 +112,22 @@ def _method(method: Any) -> str:
 
 def _changed(settings: Config) -> str:
     """Write the settings that differ from their defaults, nested ones alike: "segmentation(cross_entropy=0.0)"."""
-    default, said = type(settings)(), []
-    for key in type(settings).model_fields:
+    said = []
+    for key, field in type(settings).model_fields.items():
         value = getattr(settings, key)
-        if value == getattr(default, key):
-            continue
-        plain = list(value) if isinstance(value, tuple) else value
-        said.append(f"{key}({_changed(value)})" if isinstance(value, Config) else f"{key}={plain}")
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        if value != default:
+            said.append(_said(key, value, default))
     return ", ".join(said)
+
+
+def _said(key: str, value: Any, default: Any) -> str:
+    """Write one setting; a method in place of another one by its name, several groups of settings in brackets."""
+    if isinstance(value, Method) and type(value) is not type(default):
+        return f"{key}={_method(value)}"
+    if isinstance(value, Config):
+        return f"{key}({_changed(value)})"
+    if isinstance(value, tuple):
+        inside = [f"({_changed(one)})" if isinstance(one, Config) else repr(one) for one in value]
+        return f"{key}=[{', '.join(inside)}]"
+    return f"{key}={value}"

@@ -17,6 +17,7 @@ from allograft.data.transforms.augment import Augment
 from allograft.infer.views import Views
 from allograft.study.data_spec import DataSpec
 from allograft.study.outcome import RunKey
+from allograft.study.prune import Prune
 from allograft.study.recipe import Recipe
 
 __all__ = ["Search", "Study", "read_study"]
@@ -77,6 +78,8 @@ class Study(Config):
         seeds: paired seeds; each gives its own order of cases, head and draws.
         label_fractions: nested shares of the training labels, in (0, 1].
         label_counts: nested numbers of labelled training cases, in place of fractions.
+        label_target: score that recipes which ask for labels are to reach, in the primary metric; None takes the
+            baseline's with all labels less the margin, and where it has none that of random asking at its end.
         preprocess: what is done to every image before training.
         patches: size of the windows that a segmentation network sees and how a whole image is covered; None
             suggests a size from the images. Multiples of the encoder's largest stride.
@@ -86,6 +89,7 @@ class Study(Config):
             classification "ten_crop", the mean over four corners, centre and their mirror images.
         select_by: what validation chooses weights and rates by: the primary metric or the loss.
         accept_licence: cards whose non-commercial licence the user accepts.
+        prune: recipes to leave out, or to run first, by what their source promises; never decides who wins.
     """
 
     study: str = Field(min_length=1)
@@ -101,6 +105,7 @@ class Study(Config):
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     label_fractions: tuple[float, ...] = Field(default=(1.0,), min_length=1)
     label_counts: tuple[int, ...] = ()
+    label_target: float | None = None
     preprocess: Preprocess = Preprocess()
     patches: Patches | None = None
     augment: Augment = Augment(preset="light")
@@ -108,6 +113,7 @@ class Study(Config):
     views: Views = "plain"
     select_by: Literal["metric", "loss"] = "metric"
     accept_licence: tuple[str, ...] = ()
+    prune: Prune | None = None
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -134,6 +140,10 @@ class Study(Config):
         names = [recipe.name for recipe in self.recipes]
         if self.baseline not in names:
             msg = f'baseline "{self.baseline}" is no recipe. {did_you_mean(self.baseline, names)}'
+            raise ValueError(msg)
+        unknown = [name for name in (self.prune.keep if self.prune else ()) if name not in names]
+        if unknown:
+            msg = f'prune.keep: "{unknown[0]}" is no recipe. {did_you_mean(unknown[0], names)}'
             raise ValueError(msg)
         if self.folds == 1:
             msg = "folds must be 0 (the data's own split) or at least 3 (train, validation and test differ); got 1"
@@ -167,6 +177,10 @@ class Study(Config):
     def data(self) -> tuple[DataSpec, ...]:
         """Every data set: studied, helping, only tested on."""
         return (*self.datasets, *self.auxiliary, *self.unseen)
+
+    def accepting(self, licences: Sequence[str]) -> Study:
+        """Return the study with further cards whose non-commercial licence the user accepts."""
+        return self.model_copy(update={"accept_licence": tuple(dict.fromkeys((*self.accept_licence, *licences)))})
 
     def recipe(self, name: str) -> Recipe:
         """Return the recipe called `name`."""

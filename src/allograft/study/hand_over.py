@@ -15,6 +15,7 @@ from allograft.infer.ensemble import Member, Predictor, open_bundles
 from allograft.infer.export_bundle import contract_of, write_monai_bundle
 from allograft.infer.export_onnx import require_onnx, write_onnx
 from allograft.infer.export_openvino import require_openvino, write_openvino
+from allograft.study.chain import PLAN_FILE
 from allograft.study.model_card import Handed, model_card
 from allograft.study.summarise import summarise
 from allograft.study.winner import Chosen, choose
@@ -22,7 +23,7 @@ from allograft.weights.card import read_card
 
 __all__ = ["FORMATS", "HandedOver", "hand_over"]
 
-CARD, CONTRACT, NETWORKS, PLAN = "MODEL_CARD.md", "contract.json", "networks", "plan-table.json"
+CARD, CONTRACT, NETWORKS, PLAN = "MODEL_CARD.md", "contract.json", "networks", PLAN_FILE
 FORMATS: dict[str, tuple[Callable[[], None], Callable[[Path, Predictor], list[str]]]] = {
     "bundle": (lambda: None, write_monai_bundle),
     "onnx": (require_onnx, write_onnx),

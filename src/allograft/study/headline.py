@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from allograft.study.summary import Pair, Table
+from allograft.study.summary import Pair, Pruned, Table
 
-__all__ = ["headline"]
+__all__ = ["headline", "pruned_words"]
 
 
 def headline(tables: Sequence[Table], baseline: str, metric: str, *, larger_is_better: bool = True) -> tuple[str, ...]:
@@ -29,6 +29,18 @@ def headline(tables: Sequence[Table], baseline: str, metric: str, *, larger_is_b
     first = tables[0]
     said += [pair.sentence for pair in first.pairs if baseline in {pair.a, pair.b}]
     return tuple(said)
+
+
+def pruned_words(pruned: Sequence[Pruned]) -> tuple[str, ...]:
+    """Say that recipes were left out before training, so that a verdict is not read as one about them."""
+    if not pruned:
+        return ()
+    names = list(dict.fromkeys(one.recipe for one in pruned))
+    was, they = ("was", "it") if len(names) == 1 else ("were", "they")
+    return (
+        f"{_list(names)} {was} left out before training by an estimate of the source; this verdict says nothing of how "
+        f"{they} would have done.",
+    )
 
 
 def _winner(table: Table, metric: str, most: str) -> str:

@@ -17,6 +17,7 @@ from allograft.analysis.filter_change import relative_change
 from allograft.analysis.svcca import svcca_similarity
 from allograft.core.errors import DataError
 from allograft.data.case import Batch
+from allograft.infer.features import image_features
 from allograft.nets.network import Network, stage_of
 from allograft.weights.fingerprint import stage_features
 
@@ -49,11 +50,12 @@ def inspect_layers(
     Args:
         before: the network as it started.
         after: as it was handed on.
-        batches: validation images; the first `IMAGES` are used.
+        batches: validation images; the first `IMAGES` are used, or the first instances where images are bags.
         seed: of the positions drawn for CCA.
     """
     images = torch.cat([batch.image for batch in islice(batches, 1) if isinstance(batch.image, Tensor)])[:IMAGES]
-    old, new = (stage_features(net.encoder, images) for net in (before, after))
+    shown = images if after.bag is None else after.bag.cut(images).flatten(0, 1)[:IMAGES]
+    old, new = (stage_features(net.encoder, shown) for net in (before, after))
     change = weight_change(before, after)
     rows = []
     for stage, features in new.items():
@@ -68,7 +70,8 @@ def inspect_layers(
                 "svcca": _svcca(old[stage], features, seed),
             }
         )
-    return rows, _pooled(new["output"]).astype(np.float16)
+    deep = _pooled(new["output"]) if after.bag is None else image_features(after, [images], -1)
+    return rows, deep.astype(np.float16)
 
 
 def _pooled(features: Tensor) -> npt.NDArray[np.float64]:

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from allograft.core.atomic import write_text
 from allograft.core.config import canonical_json
-from allograft.core.errors import AllograftError
+from allograft.core.errors import AllograftError, Pending
 from allograft.core.private import hide
 from allograft.core.seeds import seed_for
 from allograft.data.case import Case
@@ -25,26 +25,30 @@ from allograft.data.cohort import Cohort
 from allograft.data.normalise import fit_statistics, normaliser
 from allograft.data.predictions import Predictions
 from allograft.data.split import label_fraction
+from allograft.data.unlabelled import without_label
 from allograft.infer.score_masks import Labels
 from allograft.metrics import METRICS
 from allograft.metrics.temperature import fit_temperature
 from allograft.nets.network import Network
 from allograft.study.arm import Arm
 from allograft.study.collapsed import collapse_notes
+from allograft.study.desk import Desk
 from allograft.study.frames import metric_rows, to_frame
+from allograft.study.heat_maps import keep_heat
 from allograft.study.inspection import inspect_layers
+from allograft.study.keep_plans import keep_plans
 from allograft.study.keeping import keep_bundle
 from allograft.study.lab import RunLab
 from allograft.study.label_maps import LABELS, write_labels
 from allograft.study.outcome import Done, Failed, RunKey, Waiting
 from allograft.study.pool import Pool
 from allograft.study.prepared import Prepared, load_prepared
+from allograft.study.provenance import write_made_with
 from allograft.study.sides import unmirrored
 from allograft.study.slices import SLICES, cut_slice, write_slice
 from allograft.study.sources import open_source
 from allograft.study.store import RunStore
 from allograft.weights.source import SourceWeights
-from allograft.weights.table import coverage_line, stage_rows
 
 __all__ = ["run_one"]
 
@@ -66,6 +70,8 @@ def run_one(key: RunKey, folder: Path) -> Done | Failed | Waiting:
         names = prepared.pseudonyms(key.dataset)
         with threadpool_limits(prepared.device.threads):
             return _run(key, store, prepared)
+    except Pending as question:  # stages lie on disk: the run goes on from here
+        return Waiting(key=key, message=hide(str(question), names))
     except Exception as error:
         shown = "" if isinstance(error, AllograftError) else traceback.format_exc()
         message, shown = (hide(text, names) for text in (str(error), shown))
@@ -103,13 +109,14 @@ def _pool(prepared: Prepared, name: str, training: tuple[str, ...], source: Sour
     """Return a data set under the input contract of the weights, or of its own training cases."""
     store, task = prepared.stores[name], prepared.cohorts[name].task
     studied = {data.name for data in prepared.study.datasets}
+    names = prepared.cohorts[name].channel_names(store.channels)
     expects = source.card.expects if source else None
     if expects is None and store.space == "unit":
         expects = fit_statistics(store, training)
     return Pool(
         whole=prepared.cohorts[name],
         store=store,
-        normalise=normaliser(expects, store.space, store.channels, preprocess=store.index.preprocess),
+        normalise=normaliser(expects, store.space, store.channels, preprocess=store.index.preprocess, names=names),
         metric=prepared.metric if name in studied else METRICS[task.primary_metric],
         patches=prepared.patches[name],
         views=prepared.study.views if name in studied else "plain",
@@ -127,19 +134,28 @@ def _run(key: RunKey, store: RunStore, prepared: Prepared) -> Done:
         count=prepared.budgets(key.dataset)[key.label_fraction],
     )
     train = cohort.subset(labelled)
-    unlabelled = cohort.subset((*(set(fold.train) - set(labelled)), *fold.unlabelled))
+    unlabelled = cohort.subset(without_label(fold, labelled))
     cohorts = {"train": train, "val": cohort.subset(fold.val)}
-    if len(unlabelled):
-        cohorts["unlabelled"] = unlabelled
+    if len(unlabelled):  # procedures get their labels from the lab, by asking for them
+        cohorts["unlabelled"] = unlabelled.without_labels()
     for helper in prepared.study.auxiliary:
         whole, own = prepared.cohorts[helper.name], prepared.folds[helper.name][0]
         cohorts |= {helper.name: whole.subset(own.train), f"val:{helper.name}": whole.subset(own.val)}
     arm = make_arm(prepared, key, train)
-    lab = RunLab(key=key, arm=arm, cohorts=cohorts, where=store.work_folder(key.id))
+    truth = cohort.subset((*fold.train, *fold.unlabelled))
+    lab = RunLab(
+        key=key,
+        arm=arm,
+        cohorts=cohorts,
+        where=store.work_folder(key.id),
+        truth=truth,
+        desk=Desk(store.folder, key.dataset),
+    )
     net = arm.recipe.procedure.run(lab)
-    found = {"val": arm.predict(net, cohorts["val"]), "test": _tested(lab, net, cohort.subset(fold.test), prepared)}
+    found = {"val": arm.predict(net, cohorts["val"]), "test": _tested(lab, net, _test_cases(key, prepared), prepared)}
     elsewhere = _unseen(lab, net, prepared)
     with store.finishing(key.id) as aside:
+        _keep_journey(aside, lab, _test_cases(key, prepared), prepared)
         for name, predictions in elsewhere.items():
             _keep(aside, f"unseen-{name}", predictions, prepared.pseudonyms(name))
         _keep_pictures(aside, lab.where)
@@ -173,6 +189,18 @@ def _unseen(lab: RunLab, net: Network, prepared: Prepared) -> dict[str, Predicti
     return found
 
 
+def _keep_journey(aside: Path, lab: RunLab, test: Cohort, prepared: Prepared) -> None:
+    """Test the networks on the way, and write what stages reported."""
+    names, rows = prepared.pseudonyms(lab.key.dataset), []
+    for stage, labels, net in lab.milestones:
+        _, scores = metric_rows(lab.arm.pool.judge(net, test, lab.arm.device), names)
+        rows.append({"stage": stage, "labels": labels, "scores": scores})
+    if rows:
+        write_text(aside / "milestones.json", json.dumps(rows))
+    if lab.reports:
+        write_text(aside / "reports.json", json.dumps(lab.reports))
+
+
 def _keep(aside: Path, part: str, predictions: Predictions, names: Mapping[str, str]) -> dict[str, float]:
     """Write predictions and what they score; return the scores of the whole set."""
     to_frame(predictions, names).to_parquet(aside / f"predictions-{part}.parquet", index=False)
@@ -184,21 +212,17 @@ def _keep(aside: Path, part: str, predictions: Predictions, names: Mapping[str, 
 def _finish(aside: Path, lab: RunLab, net: Network, found: Mapping[str, Predictions], prepared: Prepared) -> Done:
     """Write everything that a report or a later reader needs."""
     names = prepared.pseudonyms(lab.key.dataset)
+    began_with = lab.arm.source.card if lab.arm.source else None
+    write_made_with(aside, lab.cohorts.values(), began_with, prepared.salt)
     to_frame(found["val"], names).to_parquet(aside / "predictions-val.parquet", index=False)
     scores = _keep(aside, "test", found["test"], names)
     begun = time.monotonic()
     if lab.key.fold == 0:
         _inspect(aside, lab, net)
+        keep_heat(aside, lab.arm.pool, net, _test_cases(lab.key, prepared), names)
     lab.seconds["inspect"] = time.monotonic() - begun
     plan = lab.records[-1].plan
-    write_text(aside / "stages.json", json.dumps([json.loads(record.model_dump_json()) for record in lab.records]))
-    shown = {
-        "rows": stage_rows(plan),
-        "coverage": coverage_line(plan),
-        "notes": list(plan.notes),
-        "unused": len(plan.unused),
-    }
-    write_text(aside / "plan-table.json", json.dumps(shown))
+    keep_plans(aside, lab.records)
     scaled = lab.task.kind not in {"regression", "segmentation"}
     temperature = fit_temperature(_single(lab, net, found["val"])).value if scaled else 1.0
     keep_bundle(aside / "model", lab, net, temperature)
@@ -220,7 +244,8 @@ def _notes(lab: RunLab, found: Mapping[str, Predictions]) -> tuple[str, ...]:
     """Return what a reader of the run must know, each once."""
     learnt = (note for record in lab.records for note in record.notes)
     collapsed = collapse_notes(found, lab.arm.pool.store)
-    return tuple(dict.fromkeys((lab.arm.pool.normalise.note, *lab.notes, *learnt, *collapsed)))
+    said = (str(facts["note"]) for facts in lab.reports if facts.get("note"))
+    return tuple(dict.fromkeys((lab.arm.pool.normalise.note, *lab.notes, *learnt, *said, *collapsed)))
 
 
 def _single(lab: RunLab, net: Network, found: Predictions) -> Predictions:
@@ -237,9 +262,13 @@ def _keep_pictures(aside: Path, work: Path) -> None:
             shutil.copytree(kept, aside / part)
 
 
+def _test_cases(key: RunKey, prepared: Prepared) -> Cohort:
+    return prepared.cohorts[key.dataset].subset(prepared.folds[key.dataset][key.fold].test)
+
+
 def _inspect(aside: Path, lab: RunLab, net: Network) -> None:
     """Compare the layers with those that training began with (first fold only: it costs time)."""
-    before = lab.start().net
+    before = lab.like(net)
     rows, deep = inspect_layers(before, net, lab.arm.pool.batches(lab.cohorts["val"]), lab.seed("inspect"))
     write_text(aside / "analysis.json", json.dumps({"stages": rows}))
     np.save(aside / "features.npy", deep)

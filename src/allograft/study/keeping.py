@@ -7,6 +7,7 @@ from pathlib import Path
 from allograft.infer.bundle import Bundle, save_bundle
 from allograft.nets.network import Network
 from allograft.study.lab import RunLab
+from allograft.weights.contamination import licence_words
 
 __all__ = ["keep_bundle"]
 
@@ -17,7 +18,7 @@ def keep_bundle(folder: Path, lab: RunLab, net: Network, temperature: float) -> 
     parent = arm.source.card if arm.source else None
     card = lab.source(net, f"{lab.key.recipe}-{lab.key.id}")
     bundle = Bundle(
-        net=arm.recipe.net,
+        net=lab.spec_of(net).for_tasks([arm.task]),
         task=arm.task,
         in_channels=arm.in_channels,
         preprocess=arm.pool.store.index.preprocess,
@@ -28,7 +29,7 @@ def keep_bundle(folder: Path, lab: RunLab, net: Network, temperature: float) -> 
         temperature=temperature,
         precision=arm.device.precision,
         run=lab.key.id,
-        licences=(f"{parent.name}: {parent.license}",) if parent else (),
+        licences=(f"{parent.name}: {licence_words(parent)}",) if parent else (),
         notes=lab.notes,
     )
     save_bundle(folder, bundle, net, card)

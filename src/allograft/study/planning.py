@@ -1,125 +1,139 @@
-"""Planning: every recipe's plan without training, on shapes only."""
+"""Planning: the plan of every stage of every recipe without training, on shapes only."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from allograft import catalog
-from allograft.core.errors import ConfigError, PlanError
-from allograft.core.task import Task
+from allograft.core.errors import ConfigError
 from allograft.data.cohort import Cohort
 from allograft.data.io.image import read_channels
 from allograft.data.normalise import normaliser
-from allograft.nets.build import build_network
-from allograft.nets.network import Network
-from allograft.study.admission import require_same_task
-from allograft.study.data_spec import open_cohort
+from allograft.study.admission import require_channels, require_same_task
+from allograft.study.data_spec import open_cohort, under_names
 from allograft.study.grid import Study
+from allograft.study.provenance import name_warnings
 from allograft.study.recipe import Recipe
+from allograft.study.rehearsal import Rehearsed, Stand, rehearse
 from allograft.study.sources import find_card, open_source, require_licence
 from allograft.weights.card import WeightSource
-from allograft.weights.contamination import contamination_notes, licence_note
+from allograft.weights.contamination import licence_note
 from allograft.weights.plan import TransferPlan
 
-__all__ = ["Planned", "plan_recipe", "plan_study", "require_fit"]
+__all__ = ["Planned", "plan_study", "require_fit", "stand_in"]
 
 
 class Planned(NamedTuple):
-    """A recipe's plan on one data set."""
+    """The plan of one stage of a recipe on one data set.
+
+    Args:
+        recipe: the recipe.
+        dataset: the data set that is studied.
+        stage: of the recipe's procedure, in order.
+        plan: what becomes of every tensor when the stage begins, and how it learns in it.
+        data: names of the data sets that the stage reads.
+        steps: in all, the learning-rate search included.
+    """
 
     recipe: str
     dataset: str
+    stage: str
     plan: TransferPlan
+    data: tuple[str, ...]
+    steps: int
 
 
 def plan_study(study: Study, *, base: Path) -> list[Planned]:
-    """Return every recipe's plan on every data set; nothing is trained, written or decoded in bulk.
+    """Return the plan of every stage of every recipe on every data set; nothing is trained, written or decoded in bulk.
 
     Args:
         study: the study.
         base: folder that relative paths start from.
 
     Raises:
-        ConfigError: a source is unknown or its licence not accepted.
+        ConfigError: a source is unknown, its licence not accepted, or a procedure names what the study has not.
         DataError: the data cannot be opened.
     """
     plans = []
-    cohorts = {spec.name: open_cohort(spec, base=base) for spec in study.data}
-    require_same_task(study, cohorts)
+    opened = {spec.name: open_cohort(spec, base=base) for spec in study.data}
+    require_same_task(study, opened)
+    cohorts = under_names(opened, {spec.name for spec in study.auxiliary})
     for spec in study.datasets:
-        cohort = cohorts[spec.name]
-        channels = study.preprocess.channels or _channels(cohort)
+        channels = study.preprocess.channels or _channels(opened[spec.name])
+        require_channels(study, cohorts, {spec.name: channels})
         for recipe in study.recipes:
             card = find_card(recipe.source, base) if recipe.source else None
             if card is not None:
                 require_licence(card, study.accept_licence)
-            plan = plan_recipe(recipe, study, cohort, channels, base=base)
-            noted = plan if card is None else _noted(plan, card, study, cohort, channels)
-            plans.append(Planned(recipe.name, spec.name, noted))
+            for at in rehearse(stand_in(recipe, study, cohorts, spec.name, channels=channels, base=base)):
+                # The card is about the weights that a recipe names; later stages begin from the recipe's own.
+                of_card = card is not None and at.plan.source == card.name
+                plan = _noted(at.plan, card, study, opened[spec.name], channels) if card and of_card else at.plan
+                plan = plan.with_notes(*name_warnings(study.model_copy(update={"recipes": (recipe,)}), cohorts, base))
+                plans.append(Planned(recipe.name, spec.name, at.stage, plan, at.data, at.steps))
     return plans
 
 
-def plan_recipe(recipe: Recipe, study: Study, cohort: Cohort, channels: int, *, base: Path) -> TransferPlan:
-    """Return a recipe's plan with `learns` filled for the steps that the search leaves, from shapes alone.
+def stand_in(
+    recipe: Recipe, study: Study, cohorts: Mapping[str, Cohort], dataset: str, *, channels: int, base: Path
+) -> Stand:
+    """Return what stands in for a run: cohorts in every role that its procedure will find; who is in them is not said.
 
-    Raises:
-        PlanError: start, tuning and steps do not go together; names recipe and data set.
-        ConfigError: the search leaves no step.
+    Args:
+        recipe: the recipe.
+        study: its study.
+        cohorts: of every data set of the study, named as there.
+        dataset: the one that is studied.
+        channels: of its images.
+        base: folder that relative paths start from.
     """
-    steps, trial = recipe.budget.steps, study.search.trial_steps(recipe.budget.steps)
-    try:
-        plan = _started(recipe, cohort.task, channels, base)
-        if trial:  # a schedule must fit the shorter trials too: better refused now than in the first run
-            recipe.tuning.learn(plan, trial)
-        return recipe.tuning.learn(plan, study.search.training_steps(steps))
-    except PlanError as error:
-        split = f" ({steps} steps, of which each trial of the learning-rate search has {trial})" if trial else ""
-        msg = f'recipe "{recipe.name}" on {cohort.name}{split}: {error}'
-        raise PlanError(msg) from error
-
-
-def require_fit(recipe: Recipe, task: Task, shape: tuple[int, ...]) -> None:
-    """Pass a batch of images (C, *S) through a recipe's network, on shapes alone.
-
-    Raises:
-        ConfigError: the network cannot take them: too small for its strides, or not a multiple of them.
-    """
-    net = _network(recipe, task, shape[0])
-    try:
-        net(torch.empty(recipe.budget.batch, *shape, device="meta"))
-    except NotImplementedError:  # an operation without shapes alone: the first step will tell
-        return
-    except (ConfigError, RuntimeError, ValueError) as error:
-        size = "x".join(map(str, shape[1:]))
-        msg = (
-            f'recipe "{recipe.name}": {recipe.net.encoder} cannot take images of {size} in batches of '
-            f"{recipe.budget.batch} ({error}). Choose a larger patches.size or preprocess.size, or another network."
-        )
-        raise ConfigError(msg) from error
-
-
-def _network(recipe: Recipe, task: Task, channels: int) -> Network:
-    """Return the recipe's network on the meta device."""
-    tasks, parts = {task.head: task}, catalog.parts(recipe.net)
-    return build_network(recipe.net, tasks, in_channels=channels, seed=0, parts=parts, device="meta")
-
-
-def _started(recipe: Recipe, task: Task, channels: int, base: Path) -> TransferPlan:
-    """Return the start's plan on the meta device."""
-    net = _network(recipe, task, channels)
+    whole = cohorts[dataset]
+    roles = {"train": whole, "val": whole}
+    fewer = study.label_counts or min(study.label_fractions) < 1 or len(whole.labelled()) < len(whole)
+    if fewer and len(whole) > 1:  # disjoint, as in a run: procedures may join the two
+        roles |= {"train": whole.subset(whole.ids[:-1]), "unlabelled": whole.subset(whole.ids[-1:])}
+    for helper in study.auxiliary:
+        roles |= {helper.name: cohorts[helper.name], f"val:{helper.name}": cohorts[helper.name]}
     source = open_source(recipe.source, base) if recipe.source else None
-    return recipe.start.plan(net, source)
+    return Stand(recipe=recipe, search=study.search, cohorts=roles, channels=channels, source=source)
+
+
+def require_fit(recipe: Recipe, stages: Sequence[Rehearsed], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Pass a batch of each stage's data through its network, on shapes alone.
+
+    Args:
+        recipe: the recipe.
+        stages: what `rehearse` returned.
+        shapes: (C, *S) of what enters a network, by data set.
+
+    Raises:
+        ConfigError: a network cannot take them: too small for its strides, or not a multiple of them.
+    """
+    for stage in stages:
+        for name in stage.data:
+            try:
+                stage.net(torch.empty(recipe.budget.batch, *shapes[name], device="meta"))
+            except NotImplementedError:  # an operation without shapes alone: the first step will tell
+                continue
+            except (ConfigError, RuntimeError, ValueError) as error:
+                size = "x".join(map(str, shapes[name][1:]))
+                msg = (
+                    f'recipe "{recipe.name}": {recipe.net.encoder} cannot take images of {size} in batches of '
+                    f"{recipe.budget.batch} (stage {stage.stage}: {error}). Choose a larger patches.size or "
+                    "preprocess.size, or another network."
+                )
+                raise ConfigError(msg) from error
 
 
 def _noted(plan: TransferPlan, card: WeightSource, study: Study, cohort: Cohort, channels: int) -> TransferPlan:
     """Add what the reader must know: input contract, licence, contamination."""
-    contract = normaliser(card.expects, study.preprocess.space, channels, preprocess=study.preprocess).note
-    notes = [f"input contract: {contract}", *contamination_notes(cohort.name, cohort.seen_as, card)]
-    notes += [note for note in (licence_note(card),) if note]
-    return plan.model_copy(update={"notes": (*plan.notes, *notes)})
+    names, how = cohort.channel_names(channels), study.preprocess
+    contract = normaliser(card.expects, how.space, channels, preprocess=how, names=names).note
+    notes = [f"input contract: {contract}", *filter(None, [licence_note(card)])]
+    return plan.with_notes(*notes)
 
 
 def _channels(cohort: Cohort) -> int:

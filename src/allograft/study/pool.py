@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from allograft.core.task import Task
-from allograft.data.case import Batch
+from allograft.data.case import Batch, ImageRef
 from allograft.data.cohort import Cohort
 from allograft.data.normalise import Normaliser
 from allograft.data.patches import Patches
 from allograft.data.predictions import Predictions
+from allograft.data.proposals import Proposals
+from allograft.data.roster import Roster
 from allograft.data.store import Store
-from allograft.data.streams import Roster, StoreStreams, StreamSource
+from allograft.data.streams import StoreStreams, StreamSource
 from allograft.data.transforms.augment import Augment
+from allograft.functional.uncertainty import Measure
+from allograft.infer.doubt import Passes, case_doubt, mask_doubt
+from allograft.infer.features import image_features, windows_of
 from allograft.infer.forward import predict
 from allograft.infer.score_masks import Keep, Scoring, score_masks
 from allograft.infer.views import Views
@@ -29,6 +37,8 @@ from allograft.train.device import Device
 from allograft.train.features import FeatureCache
 
 __all__ = ["Pool"]
+
+Look = Literal["augment", "strong"]
 
 CHUNK = 256
 """Cases in a forward pass without gradients."""
@@ -64,14 +74,19 @@ class Pool:
         """(C, *S) of what enters the network: a window of a segmentation, else a whole image."""
         return input_shape(self.store, self.patches)
 
-    def stream(self, roster: Roster, augment: Augment, views: int) -> StreamSource:
+    def stream(self, roster: Roster, augment: Augment, views: int, look: Look = "augment") -> StreamSource:
         """Return a stream of images with the cases and targets of `roster`."""
+        strong = Augment(
+            preset="strong" if self.patches is None else "photometric", flip_left_right=augment.flip_left_right
+        )
         own = {field.name: getattr(roster, field.name) for field in fields(Roster)}
         return StreamSource(
             **own,
             store=self.store,
             augment=augment,
             views=views,
+            view_augment=strong if look == "strong" else None,
+            in_place=look == "strong" and self.patches is not None,
             normalise=self.normalise,
             patches=self.patches,
         )
@@ -114,6 +129,57 @@ class Pool:
         with device.session():
             every = [metric() for metric in MASK_METRICS.values()]
             return score_masks([net], cohort, self._scoring(device, own=True, metrics=every), keep=keep)
+
+    def features(self, net: Network, cohort: Cohort, device: Device, level: int) -> npt.NDArray[np.float32]:
+        """Return (N, F), the mean over positions of a level of the encoder; of a segmentation, over windows too."""
+        with device.session():
+            if self.patches is None:
+                return image_features(net, self._images(cohort), level)
+            rows = []
+            for case in cohort:
+                image = self.normalise(torch.from_numpy(np.ascontiguousarray(self.store.image(case.id)))[None])[0]
+                rows.append(image_features(net, windows_of(image, self.patches), level).mean(0))
+            return np.stack(rows)
+
+    def doubt(
+        self, net: Network, cohort: Cohort, device: Device, measure: Measure, *, passes: int, seed: int
+    ) -> npt.NDArray[np.float64]:
+        """Return (N,), a measure of each case's probabilities; of a segmentation its mean over elements."""
+        how: dict[str, Any] = {"passes": Passes(passes, seed), "precision": device.precision}
+        with device.session():
+            if self.patches is None:
+                return case_doubt([net], self._images(cohort), self.task, measure, **how)
+            rows = [
+                mask_doubt([net], self._stored(case.id, net), self.task, measure, patches=self.patches, **how)
+                for case in cohort
+            ]
+            return np.array(rows)
+
+    def pictures(self, cohort: Cohort) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield (H, W), the mean over channels of each stored image; of a volume the middle of its slowest axis."""
+        for case in cohort:
+            image = self.store.image(case.id).mean(axis=0)
+            yield image[len(image) // 2] if image.ndim == 3 else image
+
+    def _stored(self, name: str, net: Network) -> Tensor:
+        image = self.normalise(torch.from_numpy(np.ascontiguousarray(self.store.image(name)))[None])[0]
+        return image.to(next(net.parameters()).device)
+
+    def _images(self, cohort: Cohort) -> Iterator[Tensor]:
+        for batch in self.batches(cohort):
+            assert isinstance(batch.image, Tensor), "plain images were asked for"
+            yield batch.image
+
+    def propose(self, net: Network, cohort: Cohort, device: Device, proposals: Proposals) -> Cohort:
+        """Return the cases with the network's masks, on the prepared grid, as their targets."""
+        assert self.patches is not None, "masks are proposed in a segmentation only"
+        targets: dict[str, dict[str, ImageRef]] = {}
+        with device.session():
+            how = self._scoring(device, own=False, metrics=[])
+            for case in cohort:
+                labels, sure = how.with_confidence([net], case)
+                targets[case.id] = {self.task.head: ImageRef(proposals.write(case.id, labels, sure))}
+        return replace(cohort.with_targets(targets), proposals=proposals)
 
     def batches(self, cohort: Cohort, *, images: bool = True) -> Iterator[Batch]:
         """Yield the cases in order, normalised, with their targets; of a segmentation a window of each."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,17 @@ from allograft.data.split import Fold, folds
 from allograft.data.store import Store
 from allograft.metrics import METRICS
 from allograft.metrics.metric import Metric
-from allograft.study.admission import audited, primary_metric, require_same_task, require_views
-from allograft.study.data_spec import fingerprint, open_cohort
+from allograft.study.admission import audited, primary_metric, require_channels, require_same_task, require_views
+from allograft.study.data_spec import fingerprint, open_cohort, under_names
 from allograft.study.facts import card_facts, cohort_card, data_facts, environment, recipe_words
 from allograft.study.grid import Study
 from allograft.study.outcome import RunKey
+from allograft.study.provenance import name_warnings, patient_warnings, require_licences
 from allograft.study.sides import keep_sides
-from allograft.study.sources import find_card, require_licence
+from allograft.study.sources import find_card
 from allograft.study.store import RunStore
 from allograft.study.windows import input_shape, windows
 from allograft.train.device import Device
-from allograft.weights.contamination import contamination_notes
 
 __all__ = ["Launch", "Prepared", "load_prepared", "prepare", "processors"]
 
@@ -112,6 +112,11 @@ class Prepared:
         """Return (C, *S) of what enters a network: a window of a segmentation, else a whole image."""
         return input_shape(self.stores[name], self.patches[name])
 
+    def tested(self) -> dict[str, list[str]]:
+        """Return the cases that something is tested on, by data set."""
+        found = {d.name: [case for fold in self.folds[d.name] for case in fold.test] for d in self.study.datasets}
+        return found | {d.name: list(self.cohorts[d.name].ids) for d in self.study.unseen}
+
     def learnt_tasks(self) -> list[Task]:
         """Return the tasks of all data sets that something is learnt from."""
         return [self.cohorts[data.name].task for data in (*self.study.datasets, *self.study.auxiliary)]
@@ -156,8 +161,8 @@ def prepare(
     device = Device.model_validate(old["device"]) if old else Device.resolve(threads=_threads(launch.workers))
     spec = {"study": study.model_dump(mode="json"), "base": str(launch.base.resolve()), "plugins": list(launch.plugins)}
     cohorts = _opened(study, launch.base)
-    _require_licences(study, launch.base)
-    warnings = [note for cohort in cohorts.values() for note in _contamination(study, cohort, launch.base)]
+    require_licences(study, launch.base)
+    warnings = name_warnings(study, cohorts, launch.base)
     studied = {d.name: cohorts[d.name] for d in study.datasets}
     identity = [{"name": name, "cases": len(c), "task": c.task.model_dump(mode="json")} for name, c in studied.items()]
     metric = primary_metric(study, studied)
@@ -169,6 +174,7 @@ def prepare(
     for name, cohort in cohorts.items():
         warnings += audited(name, cohort, folder, _salt(folder), progress, prepares[name])
     prepared = _assemble(study, folder, cohorts, (device, metric, launch.base.resolve()))
+    warnings += patient_warnings(study, cohorts, prepared.tested(), salt=prepared.salt, base=prepared.base)
     store.claim({**claim, **_facts(prepared), "commands": list(launch.commands), "warnings": warnings})
     _write_ids(prepared, store)
     return prepared
@@ -182,6 +188,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "keys": [key.model_dump(mode="json") for key in prepared.runs()],
         "metric": prepared.metric.name,
         "margin": study.margin,
+        "label_target": study.label_target,
         "baseline": study.baseline,
         "threshold_share": THRESHOLD_SHARE,
         "recipes": {recipe.name: recipe_words(recipe) for recipe in study.recipes},
@@ -219,16 +226,16 @@ def _assemble(
     where = folder / "cache" / "images"
     stores = {d.name: Store.build(cohorts[d.name], d.preprocess or study.preprocess, where) for d in study.data}
     require_views(study, cohorts, {name: store.dims for name, store in stores.items()})
+    require_channels(study, cohorts, {name: store.channels for name, store in stores.items()})
     patches = windows(study, {n: c.task for n, c in cohorts.items()}, stores)
     device, metric, base = settled
     return Prepared(study, folder, cohorts, cut, stores, patches, device, metric, _salt(folder), base)
 
 
 def _opened(study: Study, base: Path) -> dict[str, Cohort]:
-    """Open every data set; the head of one that helps bears its name, so that several heads fit on one network."""
-    helpers = {data.name for data in study.auxiliary}
-    found = {data.name: replace(open_cohort(data, base=base), name=data.name) for data in study.data}
-    return {name: cohort.under_head(name) if name in helpers else cohort for name, cohort in found.items()}
+    """Open every data set, named as in the study."""
+    found = {data.name: open_cohort(data, base=base) for data in study.data}
+    return under_names(found, {data.name for data in study.auxiliary})
 
 
 def held_out(cohort: Cohort) -> tuple[Fold, ...]:
@@ -259,20 +266,6 @@ def processors() -> int:
 def _threads(workers: int) -> int:
     """Share the machine's processors between the workers."""
     return max(1, processors() // max(1, workers))
-
-
-def _require_licences(study: Study, base: Path) -> None:
-    """Refuse weights whose licence is not accepted."""
-    for recipe in study.recipes:
-        if recipe.source:
-            require_licence(find_card(recipe.source, base), study.accept_licence)
-
-
-def _contamination(study: Study, cohort: Cohort, base: Path) -> list[str]:
-    """Return what the weights have seen of the cohort."""
-    sources = dict.fromkeys(recipe.source for recipe in study.recipes if recipe.source)
-    cards = [find_card(source, base) for source in sources]
-    return [note for card in cards for note in contamination_notes(cohort.name, cohort.seen_as, card)]
 
 
 def _write_ids(prepared: Prepared, store: RunStore) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
 from allograft import catalog
 from allograft.contracts import Budget, Objective, Optim, Procedure, Start, Tuning
 from allograft.core.config import Config
+from allograft.core.named import Named
 from allograft.data.transforms.augment import Augment
 from allograft.nets.spec import NetSpec
 from allograft.objectives.supervised import Supervised
@@ -18,17 +18,6 @@ from allograft.starts.scratch import Scratch
 from allograft.tunings.full import FullTuning
 
 __all__ = ["Recipe"]
-
-
-def _reader(kind: str) -> Callable[[object], Any]:
-    def read(value: object) -> Any:
-        return catalog.resolve(kind, value)
-
-    return read
-
-
-def _field(kind: str) -> tuple[PlainValidator, PlainSerializer, WithJsonSchema]:
-    return PlainValidator(_reader(kind)), PlainSerializer(catalog.spell), WithJsonSchema(catalog.json_schema(kind))
 
 
 class Recipe(Config):
@@ -54,10 +43,10 @@ class Recipe(Config):
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
     net: NetSpec
     source: str | None = None
-    start: Annotated[Start, *_field("start")] = Scratch()
-    tuning: Annotated[Tuning, *_field("tuning")] = FullTuning()
-    objective: Annotated[Objective, *_field("objective")] = Supervised()
-    procedure: Annotated[Procedure, *_field("procedure")] = Finetune()
+    start: Annotated[Start, Named("start")] = Scratch()
+    tuning: Annotated[Tuning, Named("tuning")] = FullTuning()
+    objective: Annotated[Objective, Named("objective")] = Supervised()
+    procedure: Annotated[Procedure, Named("procedure")] = Finetune()
     optim: Optim = Optim()
     budget: Budget = Budget()
     augment: Augment | None = None

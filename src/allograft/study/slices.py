@@ -16,7 +16,7 @@ from allograft.core.atomic import write_bytes
 from allograft.core.errors import DataError
 from allograft.data.placement import Placement, nearest
 
-__all__ = ["SLICES", "Slice", "cut_slice", "read_slice", "write_slice"]
+__all__ = ["SLICES", "Slice", "cut_slice", "grey", "read_slice", "write_slice"]
 
 SLICES = "slices"
 """Folder of a run: one file a case, by its pseudonym."""
@@ -112,16 +112,20 @@ def _image(placement: Placement, read: Read, k: int) -> Array:
         channels = read((slice(own, own + 1),))[:, 0]
     else:
         channels = read(())
-    # Three channels of a picture are its colours; of several sequences the first is shown.
-    grey = channels.mean(axis=0) if len(channels) == 3 and len(box) == 2 else channels[0]
     inner = box[-2:]
     out = np.zeros(whole, np.uint8)
-    out[tuple(slice(*side) for side in inner)] = nearest(_grey(grey), tuple(end - first for first, end in inner))
+    out[tuple(slice(*side) for side in inner)] = nearest(
+        grey(channels, colours=len(box) == 2), tuple(end - first for first, end in inner)
+    )
     return out
 
 
-def _grey(values: Array) -> npt.NDArray[np.uint8]:
-    """Return values as 0 to 255 between two percentiles: no window that a file declares is needed."""
+def grey(channels: Array, *, colours: bool) -> npt.NDArray[np.uint8]:
+    """Return (C, H, W) as one plane, 0 to 255 between two percentiles: no window that a file declares is needed.
+
+    Three channels are colours where `colours` says so, and are averaged; of several sequences the first is shown.
+    """
+    values = channels.mean(axis=0) if len(channels) == 3 and colours else channels[0]
     low, high = np.percentile(values, (CLIPPED, 100 - CLIPPED))
     scaled = (values - low) / (high - low) if high > low else np.zeros(values.shape)
     return np.asarray(np.rint(255 * np.clip(scaled, 0, 1)), np.uint8)

@@ -37,6 +37,9 @@ class StageRecord(Config):
         search_steps: steps that the search used in all.
         history: of the training.
         notes: what a reader must know of this stage.
+        data: names of the data sets that it read.
+        steps: in all, the search included.
+        proof: what was proven when the weights that it began with were written.
     """
 
     stage: str
@@ -46,6 +49,9 @@ class StageRecord(Config):
     search_steps: int
     history: History
     notes: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    steps: int = 0
+    proof: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +61,7 @@ class Stage:
     Args:
         name: unique in the run.
         started: network and plan; the network is trained in place.
+        partners: further networks that the objective trains beside it, by name.
         objective: what a step minimises.
         tuning: how the entries learn.
         cohorts: by role.
@@ -65,12 +72,18 @@ class Stage:
 
     name: str
     started: Started
+    partners: Mapping[str, Started]
     objective: Objective
     tuning: Tuning
     cohorts: Mapping[str, Cohort]
     steps: int
     seed: int
     folder: Path
+
+    @property
+    def nets(self) -> Mapping[str, Started]:
+        """All networks by name; the one that is judged and handed on is "net"."""
+        return {"net": self.started, **self.partners}
 
 
 def train_stage(stage: Stage, arm: Arm) -> StageRecord:
@@ -87,13 +100,13 @@ def train_stage(stage: Stage, arm: Arm) -> StageRecord:
     once = whole.model_copy(update={"steps": each, "evals": 1})
     scores: dict[float, float] = {}
     for lr in candidates if each else ():
-        trial = Started(copy.deepcopy(stage.started.net), stage.started.plan)
+        trial = {name: Started(copy.deepcopy(one.net), one.plan) for name, one in stage.nets.items()}
         where = stage.folder / f"search-{lr:g}"
         history, _ = _train(stage, arm, trial, lr=lr, budget=once, where=where)
         scores[lr] = history.rows[-1].validation["score"]
     lr = max(candidates, key=lambda rate: (scores.get(rate, 0.0), -rate))
     budget = whole.model_copy(update={"steps": rest})
-    history, plan = _train(stage, arm, stage.started, lr=lr, budget=budget, where=stage.folder / "training")
+    history, plan = _train(stage, arm, stage.nets, lr=lr, budget=budget, where=stage.folder / "training")
     return StageRecord(
         stage=stage.name,
         plan=plan,
@@ -106,26 +119,29 @@ def train_stage(stage: Stage, arm: Arm) -> StageRecord:
 
 
 def _train(
-    stage: Stage, arm: Arm, started: Started, *, lr: float, budget: Budget, where: Path
+    stage: Stage, arm: Arm, started: Mapping[str, Started], *, lr: float, budget: Budget, where: Path
 ) -> tuple[History, TransferPlan]:
-    """Fit once with one rate."""
-    net = started.net
-    plan = stage.tuning.learn(started.plan, budget.steps)
-    plan.require_sound()
-    penalty = stage.tuning.penalty(net, plan)
-    recipe = arm.recipe
+    """Fit once with one rate; what the criterion hands on lies in the network "net" afterwards."""
+    nets = {name: one.net for name, one in started.items()}
+    plans = {name: stage.tuning.learn(one.plan, budget.steps) for name, one in started.items()}
+    for plan in plans.values():
+        plan.require_sound()
+    penalties = {name: stage.tuning.penalty(nets[name], plan) for name, plan in plans.items()}
+    net, recipe = nets["net"], arm.recipe
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_for("criterion", stage.seed))
-        criterion = stage.objective.build({"net": net}, stage.cohorts["train"].task)
-    data = arm.data(stage.objective, stage.cohorts, net, plan, seed=seed_for("order", stage.seed))
+        criterion = stage.objective.build(nets, stage.cohorts["train"].task)
+    data = arm.data(stage.objective, stage.cohorts, net, plans["net"], seed=seed_for("order", stage.seed))
     training = Training(
-        plans={"net": plan},
+        plans=plans,
         optim=Optim.model_validate({**recipe.optim.model_dump(), "lr": lr}),
         budget=budget,
         seed=seed_for("noise", stage.seed),
         device=arm.device,
-        penalties={} if penalty is None else {"net": penalty},
+        penalties={name: penalty for name, penalty in penalties.items() if penalty is not None},
         save_seconds=SAVE_SECONDS,
     )
-    history = fit({"net": net}, criterion, data.streams, training, validate=data.validate, where=where)
-    return history, plan
+    history = fit(nets, criterion, data.streams, training, validate=data.validate, where=where)
+    if (final := criterion.result(nets)) is not net:
+        net.load_state_dict(final.state_dict())
+    return history, plans["net"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,23 +10,28 @@ import numpy as np
 
 from allograft.core.task import Task
 from allograft.data.mask_scores import MaskScores
-from allograft.data.predictions import Predictions
 from allograft.metrics import METRICS, metrics_for
 from allograft.metrics.judgement import Judgement
 from allograft.metrics.metric import Metric
+from allograft.study.cells import cells_of, whole_seeds
+from allograft.study.chain import read_chains, read_plan
 from allograft.study.collapsed import collapse_warnings
 from allograft.study.curves import efficiency_curves, layer_table, similarity, validation_curves
 from allograft.study.examples import examples
-from allograft.study.frames import from_frame
-from allograft.study.headline import headline
+from allograft.study.fused import with_kept
+from allograft.study.headline import headline, pruned_words
 from allograft.study.judge import Cell, judge_recipes, seed_values
 from allograft.study.judged import estimate_of, pair_of
-from allograft.study.outcome import Done, Failed, RunKey
+from allograft.study.label_needs import label_needs, more_labels
+from allograft.study.outcome import Done, Failed, RunKey, Waiting
+from allograft.study.rounds import read_rounds
 from allograft.study.store import RunStore
-from allograft.study.summary import Ranked, RunRow, Summary, Table
+from allograft.study.summary import Pruned, Ranked, RunRow, Summary, Table
 from allograft.study.unseen import judge_unseen
 
 __all__ = ["summarise"]
+
+Ended = Done | Failed | Waiting
 
 BY_CLASS = ("balanced_accuracy", "auroc", "dice", "surface_dice", "hd95", "assd")
 """Metrics that are also shown class by class, where they fit the task."""
@@ -48,35 +51,53 @@ def summarise(folder: Path) -> Summary:
     keys = [RunKey.model_validate(key) for key in facts["keys"]]
     ended = {o.key.id: o for o in store.outcomes([key.id for key in keys])}
     done = {name: o for name, o in ended.items() if isinstance(o, Done)}
+    finished = [key for key in keys if key.id in done]
     metric = METRICS[facts["metric"]]
-    tables, warnings = [], list(facts["warnings"])
-    for cell in dict.fromkeys((key.dataset, key.label_fraction) for key in keys):
-        here = [key for key in keys if (key.dataset, key.label_fraction) == cell]
-        table, said = _table(store, facts, here, done, metric)
-        warnings += said
-        tables += [] if table is None else [table]
-    warnings += collapse_warnings(done.values())
-    tables.sort(key=lambda t: -t.label_fraction)
+    pruned = tuple(Pruned.model_validate(one) for one in facts.get("pruned", ()))
+    tables, said = _tables(store, facts, keys, done, metric)
+    warnings = [*facts["warnings"], *said, *collapse_warnings(done.values())]
     return Summary(
         study=facts["study"],
         metric=metric.name,
         metric_title=metric.title,
         larger_is_better=metric.larger_is_better,
         baseline=facts["baseline"],
-        headline=headline(tables, facts["baseline"], metric.title, larger_is_better=metric.larger_is_better),
+        headline=headline(tables, facts["baseline"], metric.title, larger_is_better=metric.larger_is_better)
+        + pruned_words(pruned),
         tables=tuple(tables),
         efficiency=efficiency_curves(tables),
         runs=tuple(_row(o, metric.name) for o in done.values()),
-        failures=tuple(o for o in ended.values() if isinstance(o, Failed)),
+        **_unfinished(ended.values()),
+        label_needs=(needs := label_needs(store, facts, finished, metric, tables)),
         planned=len(keys),
-        data_cards=tuple(facts["data_cards"]),
-        weight_cards=tuple(facts["weight_cards"]),
-        plans=_plans(store, keys, done),
+        pruned=pruned,
+        **{name: tuple(facts[name]) for name in ("data_cards", "weight_cards", "commands")},
+        plans=_plans(store, finished),
+        chains=read_chains(store, finished),
         environment=facts["environment"],
-        commands=tuple(facts["commands"]),
         threshold=f"{facts['threshold_share']:.0%} of the baseline's best validation score",
-        warnings=tuple(warnings),
+        warnings=(*warnings, *more_labels(needs)),
     )
+
+
+def _unfinished(ended: Iterable[Ended]) -> dict[str, Any]:
+    """Return the runs that failed and those that wait for labels."""
+    every = list(ended)
+    failed = tuple(o for o in every if isinstance(o, Failed))
+    return {"failures": failed, "waiting": tuple(o for o in every if isinstance(o, Waiting))}
+
+
+def _tables(
+    store: RunStore, facts: Mapping[str, Any], keys: Sequence[RunKey], done: Mapping[str, Done], metric: Metric
+) -> tuple[list[Table], list[str]]:
+    """Judge every data set at every label fraction, most labels first, and say what was left out."""
+    tables, warnings = list[Table](), list[str]()
+    for cell in dict.fromkeys((key.dataset, key.label_fraction) for key in keys):
+        here = [key for key in keys if (key.dataset, key.label_fraction) == cell]
+        table, said = with_kept(_table(store, facts, here, done, metric), store, [k for k in here if k.id in done])
+        warnings += said
+        tables += [] if table is None else [table]
+    return sorted(tables, key=lambda t: -t.label_fraction), warnings
 
 
 def _table(
@@ -85,22 +106,21 @@ def _table(
     """Judge one data set at one label fraction; None where nothing can be compared yet."""
     data = facts["data"][keys[0].dataset]
     recipes = [name for name in facts["recipes"] if any(k.recipe == name and k.id in done for k in keys)]
-    seeds = _whole_seeds(keys, recipes, done)
+    seeds = whole_seeds(keys, recipes, done)
     said = _left_out(keys, facts["recipes"], recipes, seeds)
     if not recipes or not seeds:
         return None, said
     used = [k for k in keys if k.recipe in recipes and k.seed in seeds]
     task = Task.model_validate(data["task"])
-    cells = _cells(store, used, task)
+    cells = cells_of(store, used, task)
     judged = _judged(cells, metric, task.kind, data["unit"], facts["margin"])
     curves = validation_curves(store, used, facts["threshold_share"], facts["baseline"])
     found = [
         _ranked(Row(name, cells, metric, judged), [done[k.id] for k in used if k.recipe == name], facts, curves.steps)
         for name in recipes
     ]
-    ranked = _best_first(found, metric)
+    ranked, units = _best_first(found, metric), cells[0].joined().groups
     between, baseline = similarity(store, used)
-    units = cells[0].joined().groups
     return Table(
         dataset=keys[0].dataset,
         label_fraction=keys[0].label_fraction,
@@ -119,6 +139,7 @@ def _table(
         unseen=tuple(judge_unseen(store, used, facts, metric, name) for name in facts.get("unseen", ())),
         **data.get("units_of_size", {}),
         examples=examples(store, used, cells, _beside(ranked, facts["baseline"]), metric),
+        rounds=read_rounds(store, used, task.classes),
     ), said
 
 
@@ -144,27 +165,14 @@ def _judged(cells: Sequence[Cell], metric: Metric, kind: str, unit: str, margin:
     }
 
 
-def _cells(store: RunStore, keys: Sequence[RunKey], task: Task) -> list[Cell]:
-    """Return recipe by seed, each with its folds in order."""
-    folds: dict[tuple[str, int], list[Predictions]] = defaultdict(list)
-    for key in sorted(keys, key=lambda key: key.fold):
-        folds[key.recipe, key.seed].append(from_frame(store.predictions(key.id), task))
-    return [Cell(recipe, seed, tuple(found)) for (recipe, seed), found in folds.items()]
-
-
-def _whole_seeds(keys: Sequence[RunKey], recipes: Sequence[str], done: Mapping[str, Done]) -> list[int]:
-    """Return the seeds that every recipe has finished on every fold."""
-    missing = {key.seed for key in keys if key.recipe in recipes and key.id not in done}
-    return sorted({key.seed for key in keys} - missing)
-
-
 def _left_out(
     keys: Sequence[RunKey], planned: Sequence[str], recipes: Sequence[str], seeds: Sequence[int]
 ) -> list[str]:
     """Say what is not compared."""
     where = f"{keys[0].dataset}, {keys[0].label_fraction:.0%} of the labels"
     said = []
-    if absent := [name for name in planned if name not in recipes]:
+    asked = {key.recipe for key in keys}  # what was pruned is said elsewhere
+    if absent := [name for name in planned if name in asked and name not in recipes]:
         said.append(f"{where}: no finished run of {', '.join(absent)}.")
     every = sorted({key.seed for key in keys})
     if recipes and len(seeds) < len(every):
@@ -234,11 +242,8 @@ def _row(o: Done, metric: str) -> RunRow:
     )
 
 
-def _plans(store: RunStore, keys: Sequence[RunKey], done: Mapping[str, Done]) -> dict[str, Mapping[str, Any]]:
-    """Return the plan's table of the first finished run of each recipe."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for key in keys:
-        if key.id in done and key.recipe not in found:
-            path = store.run_folder(key.id) / "plan-table.json"
-            found[key.recipe] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+def _plans(store: RunStore, keys: Sequence[RunKey]) -> dict[str, Mapping[str, Any]]:
+    """Return the last plan's table of the first run of each recipe."""
+    first = {key.recipe: key for key in reversed(keys)}
+    found = {name: read_plan(store, first[name]) for name in dict.fromkeys(key.recipe for key in keys)}
+    return {name: {key: v for key, v in plan.items() if key != "stages"} for name, plan in found.items()}

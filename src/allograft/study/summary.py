@@ -9,19 +9,28 @@ from typing import Any
 from pydantic import Field
 
 from allograft.core.config import Config
-from allograft.study.outcome import Failed, RunKey
+from allograft.study.chain import Chain
+from allograft.study.compared import Estimate, Fused, Pair
+from allograft.study.label_need import LabelNeed
+from allograft.study.outcome import Failed, RunKey, Waiting
+from allograft.study.rounds import Round
 
-__all__ = ["Curve", "Estimate", "Example", "Layer", "Pair", "Ranked", "RunRow", "Seen", "Summary", "Table", "Unseen"]
-
-
-class Estimate(Config):
-    """A mean over independent units with its interval; `low` and `high` are None below 2 units."""
-
-    mean: float | None
-    low: float | None = None
-    high: float | None = None
-    n_units: int = 0
-    method: str = ""
+__all__ = [
+    "Curve",
+    "Estimate",
+    "Example",
+    "Fused",
+    "Layer",
+    "Looked",
+    "Pair",
+    "Pruned",
+    "Ranked",
+    "RunRow",
+    "Seen",
+    "Summary",
+    "Table",
+    "Unseen",
+]
 
 
 class Ranked(Config):
@@ -64,25 +73,6 @@ class Ranked(Config):
     reached: float = 0.0
 
 
-class Pair(Config):
-    """Two recipes compared on the same units; difference > 0 means that `a` is better; margin None: none was set."""
-
-    a: str
-    b: str
-    difference: float | None
-    ci: tuple[float, float] | None
-    test: str
-    unit: str
-    n_units: int
-    p: float | None
-    p_adjusted: float | None
-    verdict: str
-    margin: float | None
-    sentence: str
-    p_seeds: float | None = None
-    units_needed: int | None = None
-
-
 class Curve(Config):
     """A line with a band: mean over runs at each x."""
 
@@ -111,6 +101,14 @@ class Layer(Config):
     cka: float | None
     cca: float | None
     svcca: float | None = None
+
+
+class Pruned(Config):
+    """A recipe that was left out on one data set before training, and why."""
+
+    recipe: str
+    dataset: str
+    reason: str
 
 
 class Unseen(Config):
@@ -163,6 +161,14 @@ class Example(Config):
     seen: tuple[Seen, ...]
 
 
+class Looked(Config):
+    """Where one recipe's network looked in one test case (see `study.heat`)."""
+
+    case: str
+    recipe: str
+    file: Path
+
+
 class Table(Config):
     """Everything about one data set and one label fraction.
 
@@ -170,6 +176,9 @@ class Table(Config):
         length_unit: what distances between masks are in: "mm", or "px" where the data say no size; "" where unknown.
         volume_unit: the same of volumes (areas in 2-D).
         examples: test cases of a segmentation to be shown.
+        looked: maps of where networks looked, of a classification.
+        fused: recipes whose runs were fused (`allograft fuse`).
+        rounds: of recipes that learn from pseudo-labels.
     """
 
     dataset: str
@@ -190,6 +199,9 @@ class Table(Config):
     length_unit: str = ""
     volume_unit: str = ""
     examples: tuple[Example, ...] = ()
+    looked: tuple[Looked, ...] = ()
+    fused: tuple[Fused, ...] = ()
+    rounds: tuple[Round, ...] = ()
 
 
 class RunRow(Config):
@@ -215,9 +227,13 @@ class Summary(Config):
         efficiency: label-efficiency curves by data set (x label fraction).
         runs: finished runs.
         failures: runs that failed.
-        planned: number of runs that the study file asks for.
+        waiting: runs that wait for a person's labels.
+        label_needs: learning curves of recipes that ask for labels, and how many they needed.
+        planned: number of runs that the study asks for, those left out beforehand not counted.
+        pruned: recipes that were left out before training, with the reason.
         data_cards, weight_cards: facts and licences, shown as they are.
         plans: by recipe, the plan's table by stage (rows of cells) and its notes.
+        chains: by recipe, every training stage of its first finished run, from the weights to the task.
         environment: versions and machine.
         commands: how to repeat.
         threshold: validation score that steps-to-threshold counts to, with where it comes from.
@@ -234,10 +250,14 @@ class Summary(Config):
     efficiency: Mapping[str, tuple[Curve, ...]] = {}
     runs: tuple[RunRow, ...] = ()
     failures: tuple[Failed, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    label_needs: tuple[LabelNeed, ...] = ()
     planned: int = 0
+    pruned: tuple[Pruned, ...] = ()
     data_cards: tuple[Mapping[str, Any], ...] = ()
     weight_cards: tuple[Mapping[str, Any], ...] = ()
     plans: Mapping[str, Mapping[str, Any]] = {}
+    chains: Mapping[str, Chain] = {}
     environment: Mapping[str, str] = {}
     commands: tuple[str, ...] = ()
     threshold: str = ""

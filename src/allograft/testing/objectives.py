@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from allograft.contracts import Budget, Criterion, Loss, Method, Objective, Optim, Progress
+from allograft.contracts import Budget, Criterion, Loss, Method, Objective, Optim, Paired, Progress
 from allograft.core.task import Task
 from allograft.data.case import Batch, View
-from allograft.nets.network import Network
+from allograft.nets.network import Head, Network
+from allograft.nets.spec import NetSpec
 from allograft.objectives.supervised import Supervised
 from allograft.testing.methods import check_method
 from allograft.testing.tiny import tiny_net
@@ -31,7 +32,9 @@ POISON = float("nan")
 AT = Progress(3, 10)
 
 
-def check_objective(objective: Method, dims: int, *, task: Task | None = None, order_matters: bool = False) -> None:
+def check_objective(
+    objective: Method, dims: int, *, task: Task | None = None, order_matters: bool = False, dropout: float = 0.0
+) -> None:
     """Check an objective on a tiny network and synthetic batches.
 
     Args:
@@ -39,13 +42,14 @@ def check_objective(objective: Method, dims: int, *, task: Task | None = None, o
         dims: 2 or 3.
         task: what is predicted, three classes by default.
         order_matters: whether the loss may depend on the order of the cases in a batch.
+        dropout: on what the network's head reads, for objectives that need chance; the order matters then.
     """
     check_method(objective)
     assert isinstance(objective, Objective), f"{objective!r} lacks streams() or build()"
-    bench = _Bench(objective, dims, task or tiny_task())
+    bench = _Bench(objective, dims, task or tiny_task(), dropout)
     bench.check_gradients()
     bench.check_absent_targets()
-    if not order_matters:
+    if not order_matters and not dropout:
         bench.check_order()
     if "weight" in type(objective).model_fields:
         bench.check_weight_zero()
@@ -59,12 +63,20 @@ class _Bench:
     objective: Objective
     dims: int
     task: Task
+    dropout: float = 0.0
 
     def nets(self) -> dict[str, Network]:
-        """Return the same tiny network each time."""
-        net = tiny_net(self.dims, outputs=self.task.outputs, decoder=self.task.kind == "segmentation")
-        net.tasks = {self.task.head: self.task}
-        return {"net": net}
+        """Return the same tiny networks each time; those of a paired objective begin with other values."""
+        dense = self.task.kind == "segmentation"
+        spec = NetSpec(encoder="tiny", dims=3 if self.dims == 3 else 2, decoder="tiny" if dense else "")
+        partners = self.objective.partners(spec) if isinstance(self.objective, Paired) else ()
+        nets = {}
+        for seed, name in enumerate(("net", *partners)):
+            nets[name] = tiny_net(self.dims, seed=seed, outputs=self.task.outputs, decoder=dense)
+            nets[name].tasks = {self.task.head: self.task}
+            if self.dropout:
+                nets[name].heads["label"] = _Forgetful(nets[name].heads["label"], self.dropout)
+        return nets
 
     def streams(self) -> TinyStreams:
         """Return streams of the names that the objective reads."""
@@ -157,7 +169,7 @@ class _Bench:
         nets = self.nets()
         criterion = self.build(nets)
         training = Training(
-            plans={"net": tiny_plan(nets["net"])},
+            plans={name: tiny_plan(net) for name, net in nets.items()},
             optim=Optim(),
             budget=Budget(steps=5, evals=1),
             seed=0,
@@ -172,7 +184,9 @@ class _Bench:
     def _net_gradients(self, batch: Mapping[str, Batch], objective: Objective) -> dict[str, Tensor | None]:
         nets = self.nets()
         criterion = self.build(nets, objective)
-        total = criterion(nets, batch, AT, criterion.players(nets)[0].name).total
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(2)
+            total = criterion(nets, batch, AT, criterion.players(nets)[0].name).total
         named = dict(nets["net"].named_parameters())
         grads = torch.autograd.grad(total, list(named.values()), allow_unused=True)
         return {name: None if grad is None or not grad.any() else grad for name, grad in zip(named, grads, strict=True)}
@@ -193,6 +207,18 @@ class _Bench:
         for target in targets.values():
             target[0] = POISON if target.is_floating_point() else 10**6 if target.ndim == 1 else -1
         return replace(batch, targets=targets)
+
+
+class _Forgetful(Head):
+    """A head behind dropout."""
+
+    def __init__(self, inner: nn.Module, rate: float) -> None:
+        super().__init__()
+        self.inner, self.dropout = inner, nn.Dropout(rate)
+
+    def forward(self, pooled: Tensor, decoded: Tensor | None) -> Tensor:
+        logits: Tensor = self.inner(self.dropout(pooled), None if decoded is None else self.dropout(decoded))
+        return logits
 
 
 class _StoppedError(Exception):

@@ -6,11 +6,12 @@ so that a procedure runs in milliseconds. Each check raises AssertionError with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from allograft.contracts import Budget, Lab, Method, Objective, Procedure, Start, Started, Tuning
@@ -20,6 +21,8 @@ from allograft.core.task import Task
 from allograft.data.case import Case
 from allograft.data.cohort import Cohort
 from allograft.data.predictions import Predictions
+from allograft.data.transforms.augment import Augment
+from allograft.functional.uncertainty import Measure
 from allograft.nets.network import Network
 from allograft.nets.spec import NetSpec
 from allograft.objectives.supervised import Supervised
@@ -41,6 +44,7 @@ class Asked(NamedTuple):
         share: of the recipe's steps.
         objective: what it minimises.
         tuning: how its entries learn, None for the recipe's.
+        augment: of its images, None for the recipe's.
     """
 
     stage: str
@@ -48,6 +52,7 @@ class Asked(NamedTuple):
     share: float
     objective: Objective
     tuning: Tuning | None
+    augment: Augment | None = None
 
 
 def synthetic_cohort(role: str, size: int, *, labelled: bool = True) -> Cohort:
@@ -74,6 +79,8 @@ class FakeLab:
     asked: list[Asked] = field(default_factory=list)
     done: dict[str, Network] = field(default_factory=dict)
     predicted: list[str] = field(default_factory=list)
+    milestones: list[tuple[str, int]] = field(default_factory=list)
+    reports: list[tuple[str, dict[str, object]]] = field(default_factory=list)
 
     task: Task = field(default_factory=lambda: synthetic_cohort("train", 2).task)
     objective: Objective = field(default_factory=Supervised)
@@ -126,11 +133,12 @@ class FakeLab:
         cohorts: Mapping[str, Cohort] | None = None,
         tuning: Tuning | None = None,
         share: float = 1.0,
+        augment: Augment | None = None,
     ) -> Network:
         """Write down the stage and move the heads by an amount that depends on its name and cases."""
         given = {**self.cohorts, **(cohorts or {})}
         ids = {role: cohort.ids for role, cohort in given.items()}
-        self.asked.append(Asked(stage, ids, share, objective or self.objective, tuning))
+        self.asked.append(Asked(stage, ids, share, objective or self.objective, tuning, augment))
         if stage in self.finished:
             self.done[stage] = self.finished[stage]
             return self.finished[stage]
@@ -140,6 +148,10 @@ class FakeLab:
                 parameter.add_(amount)
         self.done[stage] = started.net
         return started.net
+
+    def score(self, net: Network) -> float:
+        """Return a number that depends on the network's head."""
+        return float(next(p for p in net.heads.parameters() if p.ndim == 1).detach()[0])
 
     def predict(self, stage: str, net: Network, cohort: Cohort) -> Predictions:
         """Return what the network's head bias says of every case alike, spread a little by the case's name."""
@@ -157,39 +169,80 @@ class FakeLab:
             targets=np.array([case.targets.get(self.task.head, -1) for case in cohort], dtype=np.int64),
         )
 
-    def label(self, ids: Sequence[str]) -> Cohort:
+    def doubt(
+        self, net: Network, cohort: Cohort, measure: Measure, *, passes: int = 0, seed: int = 0
+    ) -> npt.NDArray[np.float64]:
+        """Return the measure of what `predict` says; of several passes each says something else."""
+        self.predicted += cohort.ids
+        passes = max(1, passes)
+        draws = [np.random.default_rng(seed_for("doubt", seed, name)).uniform(size=passes) for name in cohort.ids]
+        yes = np.array(draws).reshape(len(cohort), passes).T
+        return measure(np.stack([1 - yes, yes], axis=-1))
+
+    def pictures(self, cohort: Cohort) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield synthetic noise that depends on the cases' names alone."""
+        for name in cohort.ids:
+            yield np.random.default_rng(seed_for("picture", name)).uniform(size=(64, 64)).astype(np.float32)
+
+    def label(self, ids: Sequence[str], *, oracle: Literal["data", "person"] = "data") -> Cohort:
         """Return the named unlabelled cases as if a person had labelled them."""
         pool = self.cohorts["unlabelled"].subset(ids)
         return pool.with_targets({name: {self.task.head: seed_for(name) % 2} for name in ids})
+
+    def propose(self, stage: str, net: Network, cohort: Cohort, *, floor: float = 0.0) -> Cohort:
+        """Refuse: the cases of this lab have classes and no masks."""
+        msg = f'stage "{stage}" proposes masks in a {self.task.kind} task: use predict.'
+        raise AssertionError(msg)
+
+    def features(self, net: Network, cohort: Cohort, level: int = -1) -> npt.NDArray[np.float32]:
+        """Return (N, 4) numbers that depend on the cases' names alone."""
+        draws = [np.random.default_rng(seed_for("features", name)).normal(size=4) for name in cohort.ids]
+        return np.array(draws, dtype=np.float32).reshape(len(cohort), 4)
+
+    def agreement(self, guess: Cohort) -> float | None:
+        """Return None: nobody knows the truth."""
+        return None
+
+    def milestone(self, stage: str, net: Network, labels: int) -> None:
+        """Write down the network's name and the number of labels."""
+        self.milestones.append((stage, labels))
+
+    def report(self, stage: str, facts: Mapping[str, float | str | Sequence[float]]) -> None:
+        """Write down the facts."""
+        self.reports.append((stage, dict(facts)))
 
     def seed(self, *names: str) -> int:
         """Return a seed for a named draw."""
         return seed_for("fake", *names)
 
 
-def check_procedure(procedure: Procedure, *, dims: int = 2) -> None:
+def check_procedure(procedure: Procedure, *, dims: int = 2, objective: Objective | None = None) -> None:
     """Check a procedure's settings, stages, cases, and that it can be killed after any stage and go on.
 
     Args:
         procedure: what is checked.
         dims: 2 or 3.
+        objective: of the recipe, where the procedure needs another than the plain one.
 
     Raises:
         AssertionError: names the stage and what is wrong.
     """
     check_method(cast("Method", procedure))
-    whole, net = _run(procedure, FakeLab(dims))
+    chosen = objective or Supervised()
+    whole, net = _run(procedure, FakeLab(dims, objective=chosen))
     names = [asked.stage for asked in whole.asked]
     assert names, "the procedure trains nothing"
     assert len(set(names)) == len(names), f"stage names are not unique: {names}"
     assert isinstance(net, Network), f"the procedure returned a {type(net).__name__}, expected the network to be judged"
     assert all(asked.share > 0 for asked in whole.asked), "a stage has no share of the steps"
     _check_cases(whole)
-    again, same = _run(procedure, FakeLab(dims))
+    again, same = _run(procedure, FakeLab(dims, objective=chosen))
     assert again.asked == whole.asked, "asked for other stages when run again: a draw does not go through lab.seed"
     assert _equal(net, same), "gave another network when run again"
     for count in range(1, len(names) + 1):
-        resumed, late = _run(procedure, FakeLab(dims, finished={n: whole.done[n] for n in names[:count]}))
+        resumed, late = _run(
+            procedure, FakeLab(dims, objective=chosen, finished={n: whole.done[n] for n in names[:count]})
+        )
         assert [asked.stage for asked in resumed.asked] == names, f"other stages when resumed after {names[count - 1]}"
         assert _equal(net, late), f"another network when resumed after {names[count - 1]}"
 
@@ -202,13 +255,13 @@ def _check_cases(lab: FakeLab) -> None:
     """Only cases of the lab, and no validation case in training."""
     known = {name for cohort in lab.cohorts.values() for name in cohort.ids}
     validation = {name for role, cohort in lab.cohorts.items() if role.startswith("val") for name in cohort.ids}
-    own = set(lab.cohorts["val"].ids)
+    judges = [set(cohort.ids) for role, cohort in lab.cohorts.items() if role == "val" or role.startswith("val:")]
     for asked in lab.asked:
         for role, ids in asked.ids.items():
             assert set(ids) <= known, f"stage {asked.stage}: {role} has cases that the lab did not give"
             if not role.startswith("val"):
                 assert not set(ids) & validation, f"stage {asked.stage}: {role} trains on validation cases"
-        assert set(asked.ids["val"]) == own, f"stage {asked.stage}: validated on other cases than the study's"
+        assert set(asked.ids["val"]) in judges, f"stage {asked.stage}: validated on other cases than the study's"
     assert set(lab.predicted) <= known, "predicted cases that the lab did not give"
 
 

@@ -56,7 +56,8 @@ def feature_key(net: Network, *data: str) -> str:
         net: the network after `apply`.
         data: hash of the decoded data, of the normalisation, of the view: all that decides the input.
     """
-    kept = ["slices"] if net.by_slice else []
+    kept = ["slices"] if net.by_instance else []
+    kept += [] if net.bag is None else [repr(net.bag)]
     text = json.dumps([encoder_hash(net), net.decoder is None, *kept, *data])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -110,7 +111,7 @@ class FeatureCache:
 
 
 def cache_features(
-    net: Network, batches: Iterable[Batch], *, ids: Sequence[str], folder: Path, key: str
+    net: Network, batches: Iterable[Batch], *, ids: Sequence[str], folder: Path, key: str, trained_on: bool = True
 ) -> FeatureCache:
     """Return the cache `folder/key`, making it if it is not there.
 
@@ -121,12 +122,14 @@ def cache_features(
         ids: all cases, so that an existing cache can be checked.
         folder: home of the caches.
         key: from `feature_key`.
+        trained_on: whether a head learns from the features; where they are only looked at, noise is no matter.
 
     Raises:
         ConfigError: the encoder has noise (dropout) that training would see and a cache would not.
         DataError: the batches hold other cases than `ids`.
     """
-    _refuse_noise(net.encoder)
+    if trained_on:
+        _refuse_noise(net.encoder)
     final = folder / key
     if not (final / MANIFEST).exists():
         with folder_aside(final) as aside:

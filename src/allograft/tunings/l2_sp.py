@@ -29,12 +29,12 @@ from allograft.core.errors import PlanError
 from allograft.core.reference import Reference
 from allograft.nets.network import Network
 from allograft.weights.plan import TransferPlan
-from allograft.weights.rules import Action
+from allograft.weights.rules import CONVERSIONS, Action
 from allograft.weights.schedule import FREE
 
 __all__ = ["L2SP"]
 
-TRANSFERRED = frozenset({Action.COPY, Action.RESCALE, Action.INFLATE, Action.COLLAPSE, Action.RESAMPLE, Action.SELECT})
+TRANSFERRED = CONVERSIONS | {Action.COPY, Action.SELECT}
 LEARNING = frozenset({"weight", "bias", "norm_affine", "position"})
 
 

@@ -5,6 +5,7 @@ Kernels have shape (O, I, *K) with the depth axis first in K, as volumes have (D
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Literal
 
@@ -12,7 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-__all__ = ["collapse", "fan_in_ratio", "inflate", "resample_grid", "rescale_channels", "sample_mean_var", "select"]
+__all__ = [
+    "collapse",
+    "fan_in_ratio",
+    "inflate",
+    "named_channels",
+    "resample_grid",
+    "resample_table",
+    "rescale_channels",
+    "resize_kernel",
+    "sample_mean_var",
+    "select",
+]
 
 
 def rescale_channels(weight: Tensor, channels: int, how: Literal["sum", "mean", "cycle"]) -> Tensor:
@@ -47,6 +59,78 @@ def rescale_channels(weight: Tensor, channels: int, how: Literal["sum", "mean", 
         return weight[:, index] * (known / channels)
     total = weight.sum(1, keepdim=True)
     return total if how == "sum" else (total / channels).repeat(1, channels, *[1] * (weight.ndim - 2))
+
+
+def named_channels(weight: Tensor, origin: Sequence[int | None], new: Literal["mean", "zero", "fresh"]) -> Tensor:
+    """Give each channel of the data the kernel of the source's channel of the same meaning.
+
+    With m channels matched and n new ones, M the matched channels of the source,
+
+        all matched  W'[:, j] = W[:, origin_j]                         nothing is scaled, order follows the data
+        zero, fresh  the same; a new channel has 0                     new channels change nothing at first (zero),
+                                                                       or the caller fills them in (fresh)
+        mean         W'[:, j] = s W[:, origin_j], new: s mean_M W      s = m / (m + n)
+
+    With `mean`, equal channels give what the source gave for these channels equal and those that are not used at
+    zero. That is also what the others give when a matched image is shown and new channels are zero.
+
+    Args:
+        weight: (O, k, *K).
+        origin: for each channel of the data, the index of the source's, None for a new one; one at least is none.
+        new: the rule for new channels.
+
+    Returns:
+        (O, c, *K).
+    """
+    known = [index for index in origin if index is not None]
+    scale = len(known) / len(origin) if new == "mean" else 1.0
+    fill = weight[:, known].mean(1) if new == "mean" else torch.zeros_like(weight[:, 0])
+    parts = torch.stack([fill if index is None else weight[:, index] for index in origin], dim=1)
+    return parts * scale if scale != 1 else parts
+
+
+def resize_kernel(weight: Tensor, size: tuple[int, ...], how: Literal["centre", "average"]) -> Tensor:
+    """Change the size of a kernel; an equal size changes nothing.
+
+        centre   cropped around its middle, or padded with zeros   padding keeps the response to every image
+        average  area resampling of each axis, W' = A W with A_ij  the sum of the kernel is kept, and with it the
+                 the length that cells i and j share               response to constant images
+
+    Args:
+        weight: (O, I, *K).
+        size: the new K; for `centre` each differs from the old one by an even number.
+        how: the rule.
+
+    Returns:
+        (O, I, *size).
+
+    Raises:
+        ValueError: `centre` between an even and an odd size.
+    """
+    for axis, wanted in enumerate(size, start=2):
+        known = weight.shape[axis]
+        if wanted == known:
+            continue
+        if how == "average":
+            weight = torch.tensordot(weight, _shared(known, wanted).to(weight), dims=([axis], [1])).movedim(-1, axis)
+        elif (wanted - known) % 2:
+            msg = f'kernel "centre" needs sizes that are both odd or both even, got {known} and {wanted}.'
+            raise ValueError(msg)
+        elif wanted < known:
+            weight = weight.narrow(axis, (known - wanted) // 2, wanted)
+        else:
+            side = (wanted - known) // 2
+            around = [0] * 2 * (weight.ndim - axis - 1)
+            weight = F.pad(weight, [*around, side, side])
+    return weight
+
+
+def _shared(known: int, wanted: int) -> Tensor:
+    """Return (wanted, known): the part of each old cell that lies in each new cell; columns sum to 1."""
+    edges = [torch.arange(n + 1, dtype=torch.float64) / n for n in (wanted, known)]
+    upper = torch.minimum(edges[0][1:, None], edges[1][None, 1:])
+    lower = torch.maximum(edges[0][:-1, None], edges[1][None, :-1])
+    return (upper - lower).clamp(min=0) * known
 
 
 def inflate(weight: Tensor, depth: int, fill: Literal["average", "centre", "slice"]) -> Tensor:
@@ -97,7 +181,8 @@ def collapse(weight: Tensor) -> Tensor:
 def resample_grid(positions: Tensor, old: tuple[int, ...], new: tuple[int, ...], prefix: int = 0) -> Tensor:
     """Interpolate learned positions from one grid to another; prefix tokens stay as they are.
 
-    Bicubic in 2-D, trilinear in 3-D. A constant stays constant; an equal grid changes nothing.
+    Bicubic with antialiasing in 2-D (as timm does it), trilinear in 3-D. A constant stays constant; an equal grid
+    changes nothing.
 
     Args:
         positions: (1, prefix + prod(old), F).
@@ -112,9 +197,39 @@ def resample_grid(positions: Tensor, old: tuple[int, ...], new: tuple[int, ...],
         return positions
     head, grid = positions[:, :prefix], positions[:, prefix:]
     image = grid.reshape(1, *old, -1).movedim(-1, 1).float()
-    mode = "bicubic" if len(old) == 2 else "trilinear"
-    moved = F.interpolate(image, size=new, mode=mode, align_corners=False)
+    moved = _interpolated(image, new, antialias=True)
     return torch.cat([head, moved.flatten(2).transpose(1, 2).to(positions.dtype)], dim=1)
+
+
+def resample_table(table: Tensor, old: tuple[int, ...], new: tuple[int, ...], extra: int = 0) -> Tensor:
+    """Interpolate a table of relative position biases from one window to another; extra rows at its end stay.
+
+    A window of w elements has offsets -(w - 1) ... w - 1, so an axis of the table has 2 w - 1. Bicubic in 2-D,
+    trilinear in 3-D. A constant stays constant; an equal window changes nothing.
+
+    Args:
+        table: (prod(old) + extra, heads).
+        old: sizes of the source's table along each axis, each 2 w - 1.
+        new: sizes of the network's.
+        extra: rows without an offset (to and from a class token), at the end.
+
+    Returns:
+        (prod(new) + extra, heads).
+    """
+    if old == new:
+        return table
+    body, rest = table[: prod(old)], table[prod(old) :]
+    assert len(rest) == extra, "the plan judged the shapes"
+    image = body.transpose(0, 1).reshape(1, -1, *old).float()
+    moved = _interpolated(image, new, antialias=False)[0].flatten(1).transpose(0, 1)
+    return torch.cat([moved.to(table.dtype), rest])
+
+
+def _interpolated(image: Tensor, size: tuple[int, ...], *, antialias: bool) -> Tensor:
+    """Return (B, C, *S) at another size."""
+    if len(size) == 2:
+        return F.interpolate(image, size=size, mode="bicubic", align_corners=False, antialias=antialias)
+    return F.interpolate(image, size=size, mode="trilinear", align_corners=False)
 
 
 def fan_in_ratio(source: tuple[int, ...], target: tuple[int, ...]) -> float:

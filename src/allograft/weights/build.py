@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from allograft.nets.network import Network
-from allograft.weights.contamination import licence_note
+from allograft.weights.build_notes import source_notes
 from allograft.weights.fit import TAKES, fit
+from allograft.weights.heads import Unkept, head_rows
 from allograft.weights.kinds import Slot, slots
 from allograft.weights.plan import Entry, TransferPlan, Unused
 from allograft.weights.rules import Action, Rule, Where
@@ -31,6 +32,9 @@ OWN = "not in the source; as the network makes it"
 CUT = "net.until: cut off on purpose"
 """Reason of source tensors that belong to stages which the network was built without."""
 
+OTHER_TABLE = "an index table of another size; as the network makes it"
+"""Reason of tables of places, which follow from the network's own windows."""
+
 _NEW_TASK = ("decoder.", "heads.")
 
 
@@ -49,9 +53,9 @@ def build_plan(
 ) -> TransferPlan:
     """Plan what every tensor of `net` becomes.
 
-    A rule that copies is upgraded to rescale (input channels of the first convolution), inflate,
-    collapse or resample where that is defined, and `why` says so. What cannot be had is a problem,
-    never silence; so is a source tensor that the network has no place for.
+    A rule that copies is upgraded to rescale (input channels of the first convolution, by their names where
+    both sides know them), inflate, collapse, resize or resample where that is defined, and `why` says so.
+    What cannot be had is a problem, never silence; so is a source tensor that the network has no place for.
 
     Args:
         net: the network, on any device.
@@ -74,7 +78,7 @@ def build_plan(
         entries=tuple(row.entry for row in rows),
         unused=unused,
         problems=_problems(rows, rules, source, least, net),
-        notes=() if source is None else _notes(net, source),
+        notes=() if source is None else _notes(net, source, rows),
     )
 
 
@@ -90,7 +94,9 @@ def _row(slot: Slot, rule: Rule, source: SourceWeights | None) -> _Row:
         return _computed(slot, rule)
     if rule.action is Action.SAMPLE and (slot.counter or slot.kind in {"norm_stat", "buffer"}):
         return _Row(slot, rule, _entry(slot, Action.FRESH, "statistics and buffers are never sampled"))
-    return _trouble(slot, rule, "no source", "no source") if source is None else _taken(slot, rule, source)
+    if source is None:
+        return _trouble(slot, rule, "no source", "no source")
+    return _by_name(slot, rule, source) if rule.by == "name" else _taken(slot, rule, source)
 
 
 def _taken(slot: Slot, rule: Rule, source: SourceWeights) -> _Row:
@@ -102,7 +108,9 @@ def _taken(slot: Slot, rule: Rule, source: SourceWeights) -> _Row:
     shape = source.shapes[slot.source]
     if not slot.counter and not source.dtypes[slot.source].is_floating_point:
         return _trouble(slot, rule, "unfit", f"the source holds {source.dtypes[slot.source]} numbers")
-    how = fit(slot, shape, rule)
+    if slot.counter and slot.kind == "buffer" and shape != slot.shape:
+        return _Row(slot, rule, _entry(slot, Action.FRESH, OTHER_TABLE))
+    how = fit(slot, shape, rule, source.card.expects)
     if isinstance(how, str):
         return _trouble(slot, rule, "unfit", how)
     why = rule.why + (f"; {how.remark}" if how.remark else "")
@@ -110,6 +118,22 @@ def _taken(slot: Slot, rule: Rule, source: SourceWeights) -> _Row:
     return _Row(
         slot, rule, entry.model_copy(update={"source": slot.source, "source_shape": shape, "args": dict(how.args)})
     )
+
+
+def _by_name(slot: Slot, rule: Rule, source: SourceWeights) -> _Row:
+    """Decide a tensor of a head: rows of classes that the source has too; the rest as built."""
+    if not slot.outputs:
+        return _Row(slot, rule, _entry(slot, Action.FRESH, "new task: its rows are no classes"))
+    found = head_rows(slot, source.card, source.shapes)
+    if isinstance(found, Unkept):
+        fresh = _Row(slot, rule, _entry(slot, Action.FRESH, f"new task: {found.text}"), text=found.text)
+        return _trouble(slot, rule, "unfit", found.text) if found.wrong else fresh
+    shape = source.shapes[found.source]
+    same = shape == slot.shape and found.rows == tuple(range(len(found.rows)))
+    entry = _entry(slot, Action.COPY if same else Action.SELECT, f"{rule.why}; {found.words}")
+    args = {} if same else {"rows": found.text, "label_map": found.words}
+    entry = entry.model_copy(update={"source": found.source, "source_shape": shape, "args": args})
+    return _Row(slot, rule, entry, text=found.words)
 
 
 def _computed(slot: Slot, rule: Rule) -> _Row:
@@ -167,9 +191,20 @@ def _problems(
         shown = "; ".join(f"{row.slot.key}: {row.text}" for row in unfit[:3])
         found.append(f'{_tensors(len(unfit))} not fit rule "{unfit[0].rule.why}". {shown}. {_mend_unfit(source)}')
     if source is not None:
-        found += _source_problems(rows, source, least)
+        found += _source_problems(rows, source, least) + _nameless(rows)
         found += [] if unfit or len(found) else _unplaced(rows, source, net)
     return tuple(found)
+
+
+def _nameless(rows: Sequence[_Row]) -> list[str]:
+    """Say so where heads were to be kept by name and none was: an option that does nothing is a mistake."""
+    asked = [row for row in rows if row.rule.by == "name" and row.slot.outputs]
+    if not asked or any(row.entry.source for row in asked):
+        return []
+    why = asked[0].text
+    return [
+        f'heads: "match" keeps no row of head "{asked[0].slot.head}": {why}. Name the classes alike, or use "fresh".'
+    ]
 
 
 def _tensors(count: int) -> str:
@@ -234,12 +269,11 @@ def _missing(missing: Sequence[_Row], rows: Sequence[_Row], source: SourceWeight
 def _unplaced(rows: Sequence[_Row], source: SourceWeights, net: Network) -> list[str]:
     """Source tensors that the network does not know: another depth, or a head that was not dropped."""
     known = {row.slot.source for row in rows}
+    placed = known | _cut_keys(source, net)
     rest = [
         key
         for key in source.shapes
-        if key not in known | _cut_keys(source, net)
-        and not key.startswith(_NEW_TASK)
-        and source.dtypes[key].is_floating_point
+        if key not in placed and not key.startswith(_NEW_TASK) and source.dtypes[key].is_floating_point
     ]
     if not rest or not any(row.entry.action in TAKES for row in rows):
         return []
@@ -254,26 +288,11 @@ def _unplaced(rows: Sequence[_Row], source: SourceWeights, net: Network) -> list
     return [f"{head} {hint}"]
 
 
-def _notes(net: Network, source: SourceWeights) -> tuple[str, ...]:
-    """What the reader should know: proof, licence, input contract."""
-    card, spec = source.card, source.card.expects
-    sha = "sha256 ok" if source.verified and card.sha256 else "sha256 not known"
-    notes = [f"source: {card.title} ({card.license}; {'in memory' if source.verified and not card.sha256 else sha})"]
-    text = f"input: {spec.channels} channels in [{spec.low:g}, {spec.high:g}], axes {spec.axes}"
-    text += f", mean {list(spec.mean)}, std {list(spec.std)}" if spec.mean or spec.std else ", no mean and std"
-    notes.append(text + (f", window {list(spec.window)}" if spec.window else ""))
-    channels = net.shape.in_channels
-    if channels != spec.channels and (spec.mean or spec.std):
-        notes.append(
-            f"input: mean and std of {spec.channels} channels are averaged for {channels}; a compromise, because they "
-            "do not commute with replication"
-        )
+def _notes(net: Network, source: SourceWeights, rows: Sequence[_Row]) -> tuple[str, ...]:
+    """What the reader should know of the source, and which row of a head became which."""
+    names, channels = net.channel_names, net.shape.in_channels
+    said = source_notes(source, channels=channels, names=names, encoder=net.encoder_name)
     if gone := len(_cut_keys(source, net)):
-        notes.append(f"encoder: {gone} tensors of the source lie behind the cut (net.until) and are not used")
-    name = net.encoder_name
-    if name and name != card.encoder:
-        notes.append(
-            f'encoder: the weights belong to "{card.encoder}", the network is "{name}"; equal shapes do not prove '
-            "equal function, only the probe does"
-        )
-    return (*notes, *filter(None, [licence_note(card)]))
+        said = (*said, f"encoder: {gone} tensors of the source lie behind the cut (net.until) and are not used")
+    maps = {row.slot.head: row.text for row in rows if row.rule.by == "name" and row.entry.source and row.text}
+    return (*said, *(f"head {head}: {text}" for head, text in maps.items()))

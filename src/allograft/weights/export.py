@@ -28,7 +28,9 @@ def save_folder(source: SourceWeights, folder: Path) -> SourceWeights:
     """
     with folder_aside(folder) as aside:
         save_file({key: source[key].contiguous() for key in source}, aside / TENSORS)
-        changes = {"sha256": file_sha256(aside / TENSORS), "key_map": (), "container": "", "origin": f"run:{folder}"}
+        changes: dict[str, object] = {"sha256": file_sha256(aside / TENSORS), "origin": f"run:{folder}", "get": ""}
+        # What the source gives has our names and our order of axes already.
+        changes |= {"key_map": (), "container": "", "kernel_axes": (), "layout": "torch"}
         card = source.card.model_copy(update=changes)
         (aside / CARD).write_text(yaml.safe_dump(card.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
     saved = open_folder(folder)

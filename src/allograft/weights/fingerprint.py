@@ -29,6 +29,7 @@ __all__ = [
     "TOLERANCE",
     "Fingerprint",
     "check_fingerprint",
+    "differences",
     "fingerprint",
     "probe_input",
     "probe_shape",
@@ -133,6 +134,13 @@ def check_fingerprint(encoder: nn.Module, expected: Fingerprint, *, who: str, to
             raise PlanError(msg)
         worst = max(worst, difference)
     return worst
+
+
+def differences(encoder: nn.Module, expected: Fingerprint) -> dict[str, float]:
+    """Return each stage's relative difference from a fingerprint; infinite where it is missing or of another shape."""
+    x = _placed(encoder, probe_input(expected.shape, expected.seed))
+    found = _measure(stage_features(encoder, x), expected.shape, expected.seed)
+    return {stage: _gap(found, expected, stage, numbers) for stage, numbers in expected.stages.items()}
 
 
 def relative_difference(a: Tensor, b: Tensor) -> float:

@@ -19,7 +19,9 @@ _NORMS: tuple[type[nn.Module], ...] = (
 )
 _STATISTICS = frozenset({"running_mean", "running_var", "num_batches_tracked"})
 _POSITIONS = ("pos_embed", "position_embedding", "pos_embedding", "relative_position_bias", "absolute_pos")
+_TABLE = "relative_position_bias"
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
+_ROWS = ("linear", "conv")
 
 
 class Slot(NamedTuple):
@@ -33,6 +35,12 @@ class Slot(NamedTuple):
         counter: whether it holds integers (batch counters, index tables).
         conv: whether it is the kernel of a plain convolution (not transposed).
         input_conv: whether it is the kernel of the encoder's first convolution, not grouped.
+        dims: 2 or 3, spatial axes of the network.
+        channel_names: of the first convolution, what its input channels mean; empty where unknown.
+        grid: of positions, the grid of the network; of relative ones, the sizes 2 w - 1 of the table; () where unknown.
+        head: name of the head that it belongs to, "" for none.
+        outputs: of a head's last layer, whose rows are outputs: their names; empty for others.
+        background: whether the first of `outputs` is the background of a segmentation.
     """
 
     key: str
@@ -42,11 +50,22 @@ class Slot(NamedTuple):
     counter: bool = False
     conv: bool = False
     input_conv: bool = False
+    dims: int = 2
+    channel_names: tuple[str, ...] = ()
+    grid: tuple[int, ...] = ()
+    head: str = ""
+    outputs: tuple[str, ...] = ()
+    background: bool = False
 
     @property
     def source(self) -> str:
         """The name that a source uses for it: encoder tensors without their prefix."""
         return self.key.removeprefix("encoder.")
+
+    @property
+    def table(self) -> bool:
+        """Whether it is a table of relative position biases (rows, heads)."""
+        return self.kind == "position" and _TABLE in self.key and len(self.shape) == 2
 
 
 def classify(name: str, owner: nn.Module, *, is_parameter: bool) -> Kind:
@@ -76,18 +95,39 @@ def slots(net: Network) -> tuple[Slot, ...]:
         path, _, name = key.rpartition(".")
         owner = modules.get(path, net)
         conv = isinstance(owner, _CONVOLUTIONS) and name == "weight"
-        found.append(
-            Slot(
-                key=key,
-                stage=stage_of(key, stages),
-                kind=classify(name, owner, is_parameter=key in parameters),
-                shape=tuple(tensor.shape),
-                counter=not tensor.is_floating_point(),
-                conv=conv,
-                input_conv=conv and key == first,
-            )
+        kind = classify(name, owner, is_parameter=key in parameters)
+        slot = Slot(
+            key=key,
+            stage=stage_of(key, stages),
+            kind=kind,
+            shape=tuple(tensor.shape),
+            counter=not tensor.is_floating_point(),
+            conv=conv,
+            input_conv=conv and key == first,
+            dims=net.shape.dims,
+            channel_names=net.channel_names if key == first else (),
+            grid=_grid(owner, name) if kind == "position" else (),
         )
+        found.append(_of_head(slot, net) if key.startswith("heads.") else slot)
     return tuple(found)
+
+
+def _of_head(slot: Slot, net: Network) -> Slot:
+    """Say which head a tensor belongs to, and what its rows mean where they are the head's outputs."""
+    _, head, *path = slot.key.split(".")
+    task = net.tasks.get(head)
+    if task is None or path[:-1] not in [[name] for name in _ROWS] or slot.shape[:1] != (task.outputs,):
+        return slot._replace(head=head)
+    return slot._replace(head=head, outputs=task.output_names, background=task.kind == "segmentation")
+
+
+def _grid(owner: nn.Module, name: str) -> tuple[int, ...]:
+    """Return the grid of a position tensor as its module knows it, () where it does not."""
+    if _TABLE in name:
+        window = getattr(owner, "window_size", None)
+        return tuple(2 * int(w) - 1 for w in window) if isinstance(window, tuple | list) else ()
+    size = getattr(getattr(owner, "patch_embed", owner), "grid_size", None)
+    return tuple(int(n) for n in size) if isinstance(size, tuple | list) else ()
 
 
 def _input_kernel(net: Network) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from allograft.core.config import Config
 from allograft.core.errors import PlanError
-from allograft.weights.rules import Action, Kind
+from allograft.weights.rules import CONVERSIONS, Action, Kind
 
 __all__ = ["Coverage", "Entry", "Learns", "TransferPlan", "Unused"]
 
@@ -117,7 +117,7 @@ class TransferPlan(Config):
     def coverage(self) -> Coverage:
         """Return the shares of numbers (norm counters and other integers included)."""
         total = max(1, sum(entry.numbers for entry in self.entries))
-        adapted = {Action.RESCALE, Action.INFLATE, Action.COLLAPSE, Action.RESAMPLE, Action.SELECT}
+        adapted = {*CONVERSIONS, Action.SELECT}
         share = {a: sum(e.numbers for e in self.entries if e.action is a) / total for a in Action}
         return Coverage(
             copied=share[Action.COPY],

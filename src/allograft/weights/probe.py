@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from allograft.core.config import Config
 from allograft.core.errors import PlanError
 from allograft.nets.network import Network
-from allograft.weights.apply import apply
-from allograft.weights.build import OWN, build_plan
+from allograft.weights.apply import channel_order
+from allograft.weights.build import OWN
+from allograft.weights.checking.diagnose import diagnose
+from allograft.weights.coverage import Thresholds, encoder_shares, wanted
 from allograft.weights.fingerprint import (
     TOLERANCE,
     Fingerprint,
@@ -27,8 +29,9 @@ from allograft.weights.fingerprint import (
     relative_difference,
     stage_features,
 )
-from allograft.weights.plan import TransferPlan
-from allograft.weights.rules import Action, Rule
+from allograft.weights.plan import Entry, TransferPlan
+from allograft.weights.reference import fill
+from allograft.weights.rules import Action
 from allograft.weights.source import SourceWeights
 
 __all__ = ["Fingerprint", "ProbeReport", "ProbeRow", "check_fingerprint", "fingerprint", "load_reference", "probe"]
@@ -76,16 +79,18 @@ def load_reference(source: SourceWeights, encoder: nn.Module) -> nn.Module:
     Raises:
         PlanError: a tensor is missing or does not fit, or the fingerprint is missed.
     """
-    net = Network(encoder, {})
-    rule = Rule(action=Action.COPY, why="the source's own network")
-    plan = build_plan(net, source, (rule,), start="reference")
-    changed = [entry.target for entry in plan.entries if entry.action not in {Action.COPY, Action.FRESH}]
-    if changed and not plan.problems:
-        problem = f"{len(changed)} tensors need a conversion, first {changed[0]}; this is not the source's encoder."
-        plan = plan.model_copy(update={"problems": (problem,)})
-    apply(plan, net, source, seed=0)
-    if source.card.fingerprint is not None:
-        check_fingerprint(encoder, source.card.fingerprint, who=f'source "{source.card.name}"')
+    fill(source, encoder)
+    if low := encoder_shares(wanted(encoder), source).below(Thresholds()):
+        msg = f'source "{source.card.name}": {low}. allograft weights check tells what lies in the file.'
+        raise PlanError(msg)
+    mark = source.card.fingerprint
+    if mark is None:
+        return encoder
+    try:
+        check_fingerprint(encoder, mark, who=f'source "{source.card.name}"')
+    except PlanError as error:
+        found = diagnose(encoder, source, mark)
+        raise PlanError(f"{error} Cause: {found.cause}. {found.text}") from error
     return encoder
 
 
@@ -100,7 +105,8 @@ def probe(
 ) -> ProbeReport:
     """Compare a network with its source after `apply`.
 
-    Where the two have other channel counts, the input's channels are equal; where they have other
+    Channels that were matched by name are put in order. Where the two have other channels, those that they share
+    are equal and the rest is zero, or all are equal where names are unknown; where they have other
     dimensions, the volume repeats the image along depth and its middle slice is compared.
 
     Args:
@@ -115,7 +121,7 @@ def probe(
         PlanError: the source misses its fingerprint, or a stage that was copied unchanged differs.
     """
     reference = load_reference(source, reference_encoder())
-    theirs, ours = _inputs(net, source, size)
+    theirs, ours = _inputs(net, source, size, _named(plan))
     wanted = stage_features(reference, theirs)
     found = stage_features(net.encoder, ours.to(next(net.parameters()).device))
     rows = []
@@ -139,13 +145,25 @@ def _reasons(plan: TransferPlan, net: Network, source: SourceWeights) -> dict[st
     for stage in net.shape.stages():
         for entry in plan.entries:
             same = entry.action is Action.COPY or entry.why == OWN or entry.target.endswith("num_batches_tracked")
+            same = same or _reordered(entry)
             if entry.stage == stage.name and not same and not reason:
                 reason = f"{entry.target}: {entry.action.value}"
         found[stage.name] = reason
     return found
 
 
-def _inputs(net: Network, source: SourceWeights, size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def _reordered(entry: Entry) -> bool:
+    """Tell whether input channels were only put in order, or left out: what the source computes is still known."""
+    args = entry.args
+    return entry.action is Action.RESCALE and args.get("channels") == "named" and "new_channels" not in args
+
+
+def _named(plan: TransferPlan) -> Entry | None:
+    """Return the row whose input channels were matched by name, None where none was."""
+    return next((entry for entry in plan.entries if entry.args.get("channels") == "named"), None)
+
+
+def _inputs(net: Network, source: SourceWeights, size: tuple[int, ...], named: Entry | None) -> tuple[Tensor, Tensor]:
     """Inputs for the source's encoder and for ours that mean the same."""
     card = source.card
     mark = card.fingerprint
@@ -153,17 +171,31 @@ def _inputs(net: Network, source: SourceWeights, size: tuple[int, ...]) -> tuple
     if mark is not None and not size:
         shape = mark.shape
     theirs = probe_input(shape, mark.seed if mark else 0)
-    channels, dims = net.shape.in_channels, net.shape.dims
-    if channels != theirs.shape[1]:
-        theirs = theirs[:, :1].expand(shape).contiguous()
+    dims = net.shape.dims
     if dims < card.dims:
         theirs = theirs[:, :, :1].expand(theirs.shape).contiguous()
-    ours = theirs if channels == shape[1] else theirs[:, :1].expand(-1, channels, *shape[2:])
+    theirs, ours = _channels(theirs, net.shape.in_channels, named)
     if dims > card.dims:
         ours = ours.unsqueeze(2).expand(-1, -1, max(shape[2:]), *shape[2:])
     elif dims < card.dims:
         ours = ours[:, :, 0]
     return theirs, ours.contiguous()
+
+
+def _channels(theirs: Tensor, channels: int, named: Entry | None) -> tuple[Tensor, Tensor]:
+    """Return the source's input and ours that means the same, channel by channel."""
+    if named is None:
+        if channels == theirs.shape[1]:
+            return theirs, theirs
+        one = theirs[:, :1]
+        return one.expand(theirs.shape).contiguous(), one.expand(-1, channels, *theirs.shape[2:])
+    order = channel_order(named)
+    known = [index for index in order if index is not None]
+    mean = named.args.get("new_channels") == "mean"
+    shown = torch.zeros_like(theirs)
+    shown[:, known] = theirs[:, known[:1]] if mean else theirs[:, known]
+    new = theirs[:, known[0]] if mean else torch.zeros_like(theirs[:, 0])
+    return shown, torch.stack([new if index is None else shown[:, index] for index in order], dim=1)
 
 
 def _difference(found: Tensor, wanted: Tensor) -> float | None:

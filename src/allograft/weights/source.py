@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from allograft.core.errors import PlanError
 from allograft.core.input_spec import InputSpec
 from allograft.core.reference import Reference
+from allograft.data.origins import content_sha256
 from allograft.nets.network import Network, axis_strides
 from allograft.weights.card import WeightSource, card_named, cards, read_card
-from allograft.weights.files import MemoryTensors, TensorFile, open_tensors
 from allograft.weights.fingerprint import fingerprint, probe_shape
 from allograft.weights.keymap import DROPPED
+from allograft.weights.layout import turn
 from allograft.weights.plan import Unused
+from allograft.weights.reading.files import MemoryTensors, TensorFile, open_tensors
 
 __all__ = ["SourceWeights", "WeightSource", "card_named", "cards", "file_sha256", "read_card"]
 
@@ -44,7 +46,7 @@ class SourceWeights:
         self._tensors = tensors
         self._names = mapped.names
         self.shapes: Mapping[str, tuple[int, ...]] = {
-            new: _turned(tensors.shapes[old], card) for new, old in mapped.names.items()
+            new: turn(card, old, tensors.shapes[old]).shape for new, old in mapped.names.items()
         }
         self.dtypes: Mapping[str, torch.dtype] = {new: tensors.dtypes[old] for new, old in mapped.names.items()}
         dropped = tuple(Unused(source=old, shape=tensors.shapes[old], why=DROPPED) for old in mapped.dropped)
@@ -81,7 +83,8 @@ class SourceWeights:
         """Make a source from a live network: our own pre-training is a source like any other.
 
         The values are copied, so later training of `net` does not change the source, and the
-        encoder's fingerprint is taken. What `parent` has seen and what its licence forbids holds on.
+        encoder's fingerprint is taken; of a network on the meta device there are shapes only, which plans can be
+        made with. What `parent` has seen and what its licence forbids holds on.
 
         Args:
             net: the network; encoder tensors keep their names, others begin "decoder." or "heads.".
@@ -92,6 +95,7 @@ class SourceWeights:
             parent: card of the source it started from.
         """
         state = {key.removeprefix("encoder."): value.detach().clone() for key, value in net.state_dict().items()}
+        shapes_only = any(value.is_meta for value in state.values())
         shape = probe_shape(net.shape.in_channels, net.shape.dims, expects.size, least=_least(net))
         card = WeightSource(
             name=name,
@@ -104,9 +108,11 @@ class SourceWeights:
             encoder=encoder,
             dims=3 if net.shape.dims == 3 else 2,
             expects=expects,
-            fingerprint=fingerprint(net.encoder, shape),
+            classes={head: task.output_names for head, task in net.tasks.items()},
+            fingerprint=None if shapes_only else fingerprint(net.encoder, shape),
         )
-        return cls(card, MemoryTensors({key: value.cpu() for key, value in state.items()}), verified=True)
+        held = state if shapes_only else {key: value.cpu() for key, value in state.items()}
+        return cls(card, MemoryTensors(held), verified=True)
 
     @property
     def encoder_name(self) -> str:
@@ -137,7 +143,15 @@ class SourceWeights:
                 "are not finite. The file is damaged or its training diverged; use another."
             )
             raise PlanError(msg)
-        return tensor.permute(self.card.axis_order(tensor.ndim)).contiguous()
+        return turn(self.card, self._names[key], tuple(tensor.shape)).of(tensor)
+
+    def file_name(self, key: str) -> str:
+        """Return the name that a tensor has in the file."""
+        return self._names[key]
+
+    def raw(self, key: str) -> Tensor:
+        """Return one tensor as the file has it, finite or not, for those who judge files."""
+        return self._tensors.read(self._names[key])
 
     def verify(self) -> None:
         """Read every tensor once.
@@ -161,11 +175,6 @@ def _least(net: Network) -> int:
     return 2 * max(max(along) for along in axis_strides(net.shape)) if needs else 0
 
 
-def _turned(shape: tuple[int, ...], card: WeightSource) -> tuple[int, ...]:
-    """Return a tensor's shape with its axes in our order."""
-    return tuple(shape[axis] for axis in card.axis_order(len(shape)))
-
-
 def _not_finite(tensor: Tensor) -> int:
     """Count the numbers that are not finite; a sum shows whether there can be any, at the speed of memory."""
     if not tensor.is_floating_point():
@@ -177,7 +186,7 @@ def _not_finite(tensor: Tensor) -> int:
 def _check_hash(card: WeightSource, path: Path) -> None:
     """Refuse a file that is not the card's."""
     try:
-        got = file_sha256(path)
+        got = content_sha256(path)
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror}). Check the path."
         raise PlanError(msg) from error

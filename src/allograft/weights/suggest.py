@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 
-__all__ = ["closest", "drop_line", "mend"]
+__all__ = ["closest", "drop_line", "drop_patterns", "mend"]
 
 _ENOUGH = 0.5
 
@@ -49,13 +49,18 @@ def drop_line(names: Sequence[str], known: Collection[str]) -> str:
     >>> drop_line(["fc.weight", "fc.bias"], ["conv1.weight"])
     '("fc\\..+", null)'
     """
+    return ", ".join(f'("{line}", null)' for line in drop_patterns(names, known)[:4])
+
+
+def drop_patterns(names: Sequence[str], known: Collection[str]) -> list[str]:
+    """Return patterns that match all of `names` and none of the `known` ones, as short as they can be."""
     lines: dict[str, None] = {}
     for name in names:
         parts = name.split(".")
         heads = (".".join(parts[: i + 1]) for i in range(len(parts) - 1))
         free = next((head for head in heads if not any(each.startswith(head + ".") for each in known)), None)
         lines[re.escape(name) if free is None else re.escape(free) + r"\..+"] = None
-    return ", ".join(f'("{line}", null)' for line in list(lines)[:4])
+    return list(lines)
 
 
 def _prefixes(short: Sequence[str], long: Collection[str]) -> list[str]:

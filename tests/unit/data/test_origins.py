@@ -420,3 +420,40 @@ def test_npm_packages_are_packed_carried_and_never_installed(tmp_path: Path, mon
         archive.addfile(info, io.BytesIO(b"ours"))
     monkeypatch.setenv("ALLOGRAFT_WHEELHOUSE", str(tmp_path))
     assert resolve(address.text).read_bytes() == b"ours"
+
+
+def test_a_file_that_only_a_person_can_fetch_is_taken_from_the_folder_for_such_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("ALLOGRAFT_WHEELHOUSE", raising=False)
+    with pytest.raises(Unreachable, match=r"only a person can fetch it.*get given\.pth as its card says"):
+        resolve("hand:given.pth")
+    carried = tmp_path / "by-hand"
+    carried.mkdir()
+    (carried / "given.pth").write_bytes(b"weights")
+    monkeypatch.setenv("ALLOGRAFT_WHEELHOUSE", str(carried))
+    assert resolve("hand:given.pth").read_bytes() == b"weights"
+
+
+def test_the_first_digits_of_a_hash_are_compared_where_only_these_are_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "given.pth").write_bytes(b"weights")
+    monkeypatch.setenv("ALLOGRAFT_WHEELHOUSE", str(tmp_path))
+    digest = hashlib.sha256(b"weights").hexdigest()
+    for known in (digest[:8], digest[:8], digest):
+        assert resolve("hand:given.pth", sha256=known).read_bytes() == b"weights"
+    with pytest.raises(DataError, match="SHA-256 expected 00000000"):
+        resolve("hand:given.pth", sha256="00000000")
+    with pytest.raises(ConfigError, match="at least 8"):
+        resolve("hand:given.pth", sha256=digest[:7])
+
+
+def test_torchvisions_addresses_are_asked_of_the_installed_torchvision(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("ALLOGRAFT_WHEELHOUSE", raising=False)
+    with pytest.raises(Unreachable, match=r"the installed torchvision has resnet18-f37072fd\.pth in its place"):
+        resolve("torchvision:ResNet18_Weights.IMAGENET1K_V1#resnet18-00000000.pth")
+    with pytest.raises(Unreachable, match="does not know these weights"):
+        resolve("torchvision:ResNet18_Weights.IMAGENET1K_V9#resnet18-00000000.pth")

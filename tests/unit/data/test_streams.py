@@ -255,7 +255,8 @@ def test_masks_move_with_their_images_synthetic(tmp_path: Path) -> None:
 
 
 def test_weights_go_by_id(synthetic: tuple[Cohort, Store]) -> None:
-    batch = streams_of(synthetic, weights={"c3": 0.5}, batch=COUNT).at(0)["train"]
+    weighted = replace(synthetic[0], weights={"c3": 0.5})
+    batch = streams_of((weighted, synthetic[1]), batch=COUNT).at(0)["train"]
     assert batch.weight is not None
     assert batch.weight.tolist() == [0.5 if name == "c3" else 1.0 for name in batch.ids]
 

@@ -9,8 +9,8 @@ from allograft.catalog import parts
 from allograft.core.errors import ConfigError
 from allograft.core.task import Task
 from allograft.functional.probabilities import probabilities
-from allograft.nets.build import build_network
-from allograft.nets.heads.slices import PooledSlices
+from allograft.nets.build import SLICEWISE, build_network
+from allograft.nets.heads.instances import PooledInstances
 from allograft.nets.network import Network
 from allograft.nets.spec import NetSpec
 
@@ -50,7 +50,7 @@ def test_slice_max_is_the_largest_logit_of_any_slice() -> None:
 
 
 def test_attention_equals_the_formula_written_out() -> None:
-    head = PooledSlices(3, 2, pool="slice_attention", kind="multiclass").double()
+    head = PooledInstances(3, 2, pool=SLICEWISE["slice_attention"], kind="multiclass").double()
     h = torch.randn(4, 3, 6, dtype=torch.float64)
     z = []
     for case in h:
@@ -64,12 +64,12 @@ def test_attention_equals_the_formula_written_out() -> None:
         ]
         a = torch.stack(score).softmax(0)
         z.append(head.linear.weight @ (case * a).sum(1) + head.linear.bias)
-    torch.testing.assert_close(head.over_slices(h), torch.stack(z))
+    torch.testing.assert_close(head.over_instances(h), torch.stack(z))
 
 
 def test_attention_gives_the_worked_example() -> None:
     """Five instances of three features; hidden layers without biases, computed elsewhere."""
-    head = PooledSlices(3, 2, pool="slice_attention", kind="multiclass").double()
+    head = PooledInstances(3, 2, pool=SLICEWISE["slice_attention"], kind="multiclass").double()
     head.value, head.gate, head.score = (torch.nn.Linear(*s).double() for s in ((3, 2), (3, 2), (2, 1)))
     with torch.no_grad():
         for p in (head.value, head.gate, head.score):
@@ -83,13 +83,13 @@ def test_attention_gives_the_worked_example() -> None:
 
 
 def test_attention_weights_sum_to_one_and_know_no_order() -> None:
-    head = PooledSlices(3, 2, pool="slice_attention", kind="multiclass")
+    head = PooledInstances(3, 2, pool=SLICEWISE["slice_attention"], kind="multiclass")
     h = torch.randn(2, 3, 6)
     torch.testing.assert_close(head.weights(h).sum(1), torch.ones(2))
     order = torch.randperm(6)
-    torch.testing.assert_close(head.over_slices(h), head.over_slices(h[:, :, order]))
-    torch.testing.assert_close(head.over_slices(h[:, :, :1]), head.linear(h[:, :, 0]))
-    torch.testing.assert_close(head.over_slices(h), head.over_slices(h.repeat(1, 1, 2)))
+    torch.testing.assert_close(head.over_instances(h), head.over_instances(h[:, :, order]))
+    torch.testing.assert_close(head.over_instances(h[:, :, :1]), head.linear(h[:, :, 0]))
+    torch.testing.assert_close(head.over_instances(h), head.over_instances(h.repeat(1, 1, 2)))
 
 
 @pytest.mark.parametrize("pool", ["slice_mean", "slice_max", "slice_attention"])
@@ -124,4 +124,4 @@ def test_pooling_without_slices_is_refused() -> None:
     with pytest.raises(ConfigError, match="does nothing in a segmentation"):
         build_network(spec, {"label": task}, in_channels=1, seed=0, parts=parts(spec))
     with pytest.raises(ConfigError, match="regression"):
-        PooledSlices(3, 1, pool="slice_mean", kind="regression")
+        PooledInstances(3, 1, pool=SLICEWISE["slice_mean"], kind="regression")

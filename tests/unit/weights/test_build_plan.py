@@ -285,8 +285,8 @@ def test_positions_are_resampled_between_square_grids() -> None:
     slot = Slot("encoder.pos_embed", "stem", "position", (1, 1 + 36, 8))
     how = fit(slot, (1, 1 + 16, 8), Rule(action=Action.COPY, why="x"))
     assert not isinstance(how, str)
-    assert (how.action, dict(how.args)) == (Action.RESAMPLE, {"prefix": 1, "old": 4, "new": 6})
-    assert "no square grids" in str(fit(slot, (1, 15, 8), Rule(action=Action.COPY, why="x")))
+    assert (how.action, dict(how.args)) == (Action.RESAMPLE, {"table": 0, "prefix": 1, "old": "4x4", "new": "6x6"})
+    assert "no grids of equal sides" in str(fit(slot, (1, 15, 8), Rule(action=Action.COPY, why="x")))
 
 
 def _spec() -> Any:

@@ -27,7 +27,8 @@ def test_golden_stage_table(tmp_path: Path) -> None:
     assert lines[0].startswith("plan ")
     assert lines[0].endswith("start: x   source: tiny")
     assert lines[1] == "source: a tiny network (own; sha256 not known)"
-    assert lines[3:] == [
+    assert lines[3].startswith("proof: unproven: the card has no fingerprint")
+    assert lines[4:] == [
         "stage         value    learns  tensors  numbers  why",
         "stem..stage2  inflate  x1            3    3 444  rest; 2-D kernel to 3-D by average",
         "stem..stage2  copy     x1           18       93  rest",
@@ -96,7 +97,11 @@ def _source(folder: Path, **card: object) -> SourceWeights:
     [
         ("chestxray14", (), "have seen ChestX-ray14"),
         ("ward", ("Chest X-Ray 14",), "have seen ChestX-ray14"),
-        ("imagenet", (), "may have seen ImageNet-1k"),
+        ("imagenet", (), " have seen ImageNet-1k"),
+        ("ILSVRC 2012", (), " have seen ImageNet-1k"),
+        ("NIH-CXR", (), " have seen ChestX-ray14"),
+        ("chestmnist", (), "may have seen ChestX-ray14"),
+        ("Chest", (), "may have seen ChestX-ray14"),
     ],
 )
 def test_overlap_of_names_is_a_note(cohort: str, seen_as: tuple[str, ...], word: str, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from allograft.core.errors import PlanError
-from allograft.weights.files import open_tensors
-from allograft.weights.torchscript import is_torchscript, read_torchscript
+from allograft.weights.reading.files import open_tensors
+from allograft.weights.reading.torchscript import is_torchscript, read_torchscript
 
 
 def scripted(folder: Path, *, half: bool = False) -> tuple[Path, dict[str, torch.Tensor]]:

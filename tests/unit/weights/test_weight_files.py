@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from allograft.core.errors import PlanError
-from allograft.weights.files import MemoryTensors, open_tensors
+from allograft.weights.reading.files import MemoryTensors, open_tensors
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(3)}
 

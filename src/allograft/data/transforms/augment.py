@@ -60,13 +60,14 @@ class Augment(Config):
         preset: "none"; "light": left-right flip, small affine, small intensity; "strong": flip,
             RandAugment and cutout, for noisy students and consistency methods; "geometric": places only, for few
             annotated images of no fixed orientation (Majurski et al. 2019): reflections, quarter turns, any
-            rotation, shifts of 10 %, magnification 1/1.1 to 1.1, shear of 10 degrees.
+            rotation, shifts of 10 %, magnification 1/1.1 to 1.1, shear of 10 degrees; "photometric": values only,
+            for strong views whose elements stay where they are.
         flip_left_right: whether the presets mirror left and right. Set it false where sides carry
             meaning (which lung, which breast, situs).
         transforms: further transforms, in order.
     """
 
-    preset: Literal["none", "light", "strong", "geometric"] = "none"
+    preset: Literal["none", "light", "strong", "geometric", "photometric"] = "none"
     flip_left_right: bool = True
     transforms: tuple[AnyTransform, ...] = ()
 
@@ -97,7 +98,7 @@ class Augment(Config):
         ]
         entries = {"type": "array", "items": {"anyOf": [*short, whole["properties"]["transforms"]["items"]]}}
         whole["properties"]["transforms"] = {**entries, "default": []}
-        return {"anyOf": [{"enum": ["none", "light", "strong", "geometric"]}, entries, whole]}
+        return {"anyOf": [{"enum": ["none", "light", "strong", "geometric", "photometric"]}, entries, whole]}
 
     @model_validator(mode="after")
     def _each_acts(self) -> Self:
@@ -123,6 +124,11 @@ class Augment(Config):
                 Flip(axes=(-1, -2) if self.flip_left_right else (-2,), p=0.5),
                 Rotate90(p=0.5),
                 Affine(rotate=180, scale=0.1, shear=SHEAR, translate=0.1, p=0.8),
+            ),
+            "photometric": (
+                Intensity(brightness=0.5, contrast=0.5, gamma=0.5, p=0.8),
+                Blur(sigma=1.5, p=0.5),
+                Noise(strength=0.2, p=0.5),
             ),
             "strong": (*flip, RandAugment(count=2, magnitude=0.6), Cutout(size=0.25, p=0.5)),
         }

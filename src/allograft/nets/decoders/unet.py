@@ -51,22 +51,28 @@ class UNet(nn.Module):
         if not self.kept:
             msg = 'decoder "unet": the encoder has no level with a place in the image. Take another encoder.'
             raise ConfigError(msg)
-        width = encoder.channels[self.kept[-1]]
+        width, widths = encoder.channels[self.kept[-1]], []
         self.steps = nn.ModuleList()
         for step in _steps(encoder, self.kept):
             inside, width = width, min(most, max(least, width // 2))
             self.steps.append(_Up(encoder.dims, (inside, step.skip, width), step.factor, norm))
+            widths.append(width)
         self.joins = tuple(step.skip > 0 for step in _steps(encoder, self.kept))
-        self.channels = width
+        self.channels, self.widths = width, tuple(widths)
         init_kaiming(self)
 
     def forward(self, levels: tuple[Tensor, ...]) -> Tensor:
         """Return (B, channels, *S) for levels (B, c_i, *S / s_i)."""
-        places = [levels[i] for i in self.kept]
-        x = places.pop()
+        return self.pyramid(levels)[-1]
+
+    def pyramid(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return the features of every step, (B, widths[k], *s_k), coarse to fine."""
+        *places, x = (levels[i] for i in self.kept)
+        out = []
         for step, joins in zip(self.steps, self.joins, strict=True):
             x = step(x, places.pop() if joins else None)
-        return x
+            out.append(x)
+        return tuple(out)
 
 
 class _Step(NamedTuple):

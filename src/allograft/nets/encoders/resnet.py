@@ -1,6 +1,6 @@
-"""ResNet of any depth for 2 and 3 dimensions: torchvision's, MedicalNet's, slice by slice, for small images.
+"""ResNet of any depth for 2 and 3 dimensions: torchvision's, MedicalNet's, slice by slice, for videos or small images.
 
-One class, five variants; tensor names are torchvision's in all of them:
+One class, six variants; tensor names are torchvision's in all of them:
 
 - "torchvision": stem 7, stride 2, max pooling; stages of stride 1, 2, 2, 2; projection shortcuts; in
   a bottleneck the stride lies on the middle convolution. Depths 10 and 200 follow the same rule.
@@ -12,10 +12,12 @@ One class, five variants; tensor names are torchvision's in all of them:
   2-D weights load unchanged (start "full", whatever its fill). The depth is never reduced.
 - "inflated": torchvision's with a stem of 3 x 7 x 7 and stride (1, 2, 2), so that the depth is halved one time
   less: the geometry of Merlin's I3ResNet-152. In 2-D it is torchvision's.
+- "kinetics": torchvision's with stride (1, 2, 2) on a stem of 7 x 7 x 7: the geometry of 3D-ResNets-PyTorch, which
+  Med3D compares with; depths 18 and 34 have type-A shortcuts. The depth of the array is the time of the videos.
 - "small": stem 3, stride 1, no pooling, for images of about 32 pixels. No public file follows it.
 
 Papers: He, Zhang, Ren, Sun. CVPR 2016. arXiv:1512.03385. Chen, Ma, Zheng. arXiv:1904.00625. Wacker, Ladeira,
-Nascimento. arXiv:1912.12452 ("slice").
+Nascimento. arXiv:1912.12452 ("slice"). Hara, Kataoka, Satoh. arXiv:1711.09577 ("kinetics").
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from allograft.nets.network import Stage
 
 __all__ = ["BLOCKS", "ResNet", "Variant"]
 
-Variant = Literal["torchvision", "medicalnet", "slice", "inflated", "small"]
+Variant = Literal["torchvision", "medicalnet", "slice", "inflated", "kinetics", "small"]
 
 BLOCKS: dict[int, tuple[int, int, int, int]] = {
     10: (1, 1, 1, 1),
@@ -45,7 +47,7 @@ BLOCKS: dict[int, tuple[int, int, int, int]] = {
 }
 """Blocks of the four stages by depth; basic blocks up to depth 34, bottlenecks from 50."""
 
-TYPE_A = {("medicalnet", 18), ("medicalnet", 34)}
+TYPE_A = {(variant, depth) for variant in ("medicalnet", "kinetics") for depth in (18, 34)}
 """Nets whose shortcuts drop positions and fill with zero channels; all others project (type B)."""
 
 
@@ -81,6 +83,7 @@ FORMS: dict[str, _Form] = {
     "medicalnet": _Form(7, 2, 2, (1, 2, 1, 1), (1, 1, 2, 4)),
     "slice": _Form(7, 2, 2, (1, 2, 2, 2), (1, 1, 1, 1), pool_kernel=2, planar=True),
     "inflated": _Form(7, 2, 2, (1, 2, 2, 2), (1, 1, 1, 1), stem_depth=3),
+    "kinetics": _Form(7, 2, 2, (1, 2, 2, 2), (1, 1, 1, 1), stem_depth=7),
     "small": _Form(3, 1, 1, (1, 2, 2, 2), (1, 1, 1, 1)),
 }
 
@@ -90,7 +93,7 @@ class ResNet(nn.Module):
 
     Args:
         depth: 10, 18, 34, 50, 101, 152 or 200.
-        variant: "torchvision", "medicalnet", "slice", "inflated" or "small", see the module.
+        variant: "torchvision", "medicalnet", "slice", "inflated", "kinetics" or "small", see the module.
         dims: 2 or 3.
         in_channels: channels of the image.
         width: multiplies all channel counts (64 in the stem), rounded there; 1 is the paper's.

@@ -20,7 +20,7 @@ from PIL import Image
 from allograft.report.style import ERRORS
 from allograft.study.slices import Slice
 
-__all__ = ["contours", "error_codes", "errors", "ground"]
+__all__ = ["contours", "embedded", "error_codes", "errors", "ground"]
 
 WIDTH = 300.0
 """Width of a drawing in its own units."""
@@ -31,7 +31,7 @@ Plane = npt.NDArray[Any]
 def ground(one: Slice, name: str) -> Markup:
     """Return the grey image, to be used by the drawings of the same `name`; itself it takes no room."""
     width, height = _size(one)
-    image = _image(Image.fromarray(one.image, mode="L"), width, height, Markup(' id="{}-ground"').format(name))
+    image = embedded(Image.fromarray(one.image, mode="L"), width, height, Markup(' id="{}-ground"').format(name))
     return Markup('<svg class="ground" aria-hidden="true" width="0" height="0"><defs>{}</defs></svg>').format(image)
 
 
@@ -55,7 +55,7 @@ def errors(one: Slice, name: str, *, what: str) -> Markup:
     plane.putpalette([0, 0, 0, *(int(colour[i : i + 2], 16) for _, colour, _ in ERRORS for i in (1, 3, 5))])
     dark = Markup('<rect width="{:g}" height="{:g}" opacity=".45"/>').format(width, height)
     shares = ", ".join(f"{label} {int((codes == i).sum())} pixels" for i, (label, _, _) in enumerate(ERRORS, start=1))
-    return _drawing(one, name, [dark, _image(plane, width, height, Markup(' class="sharp"'))], f"{what}: {shares}")
+    return _drawing(one, name, [dark, embedded(plane, width, height, Markup(' class="sharp"'))], f"{what}: {shares}")
 
 
 def error_codes(one: Slice) -> npt.NDArray[np.uint8]:
@@ -78,7 +78,8 @@ def _size(one: Slice) -> tuple[float, float]:
     return WIDTH, round(WIDTH * rows / columns, 1)
 
 
-def _image(image: Image.Image, width: float, height: float, more: Markup) -> Markup:
+def embedded(image: Image.Image, width: float, height: float, more: Markup) -> Markup:
+    """Return an image element that holds the pixels themselves; of a palette, entry 0 is transparent."""
     file = io.BytesIO()
     transparent = {"transparency": 0} if image.mode == "P" else {}
     image.save(file, "PNG", optimize=True, **transparent)

@@ -1,0 +1,125 @@
+"""Cause: what can be wrong with a file of weights, each with a name that programs can rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+__all__ = ["CAUSES", "FUNCTION_CAUSES", "Cause"]
+
+Cause = Literal[
+    "",
+    "unproven",
+    "unreadable",
+    "empty_file",
+    "lfs_pointer",
+    "web_page",
+    "truncated",
+    "shard_missing",
+    "zip_bomb",
+    "unsafe",
+    "not_weights",
+    "wrong_hash",
+    "not_finite",
+    "overflow",
+    "quantised",
+    "zero_tensors",
+    "untrained",
+    "container",
+    "prefix",
+    "tensor_names",
+    "duplicate_names",
+    "head_kept",
+    "head_transposed",
+    "bottleneck_order",
+    "layout",
+    "wrong_depth",
+    "wrong_width",
+    "wrong_dims",
+    "wrong_network",
+    "shortcut_type",
+    "input_channels",
+    "missing_statistics",
+    "missing_tensors",
+    "low_coverage",
+    "channel_order",
+    "axis_order",
+    "averaged_weights",
+    "near_weights",
+    "stem_stride",
+    "stride",
+    "dilation",
+    "norm_epsilon",
+    "norm_batch",
+    "activation",
+    "other_values",
+]
+"""Name of a cause; "" where there is none."""
+
+CAUSES: Mapping[str, str] = {
+    "": "nothing is wrong",
+    "unproven": "all tensors fit, but nothing proves what they compute",
+    "unreadable": "the file is not there or may not be read",
+    "empty_file": "the file has no bytes",
+    "lfs_pointer": "a pointer of git-LFS, not the file that it points to",
+    "web_page": "a web page (an error, a consent form), not the file",
+    "truncated": "the file, or one of its shards, is cut off or damaged",
+    "shard_missing": "a shard that the index names is not there",
+    "zip_bomb": "an archive that would unpack to far more than it holds",
+    "unsafe": "the file names code that opening it would run",
+    "not_weights": "no tensors of a network: an optimiser's state, for example",
+    "wrong_hash": "not the file of the card",
+    "not_finite": "numbers that are NaN or infinite",
+    "overflow": "half-precision numbers that became infinite",
+    "quantised": "integers in place of real numbers",
+    "zero_tensors": "kernels whose numbers are all 0",
+    "untrained": "statistics of a network that never saw an image",
+    "container": "the tensors lie under another key of the file",
+    "prefix": "names have a prefix that the card does not strip, or strips without need",
+    "tensor_names": "names of another library",
+    "duplicate_names": "the key map sends two tensors to one name",
+    "head_kept": "a classifier or projection that the card does not drop",
+    "head_transposed": "a head whose matrix is transposed",
+    "bottleneck_order": "the convolutions of a block are numbered in another order",
+    "layout": "kernels with channels last",
+    "wrong_depth": "a network of another depth",
+    "wrong_width": "a network of other channel counts",
+    "wrong_dims": "a network of other spatial dimension",
+    "wrong_network": "another network",
+    "shortcut_type": "shortcuts with weights for a network without, or the other way round",
+    "input_channels": "another number of input channels",
+    "missing_statistics": "running statistics of norm layers are missing",
+    "missing_tensors": "tensors are missing",
+    "low_coverage": "too small a share of the file or of the encoder is reached",
+    "channel_order": "input channels in another order (BGR for RGB, modalities swapped)",
+    "axis_order": "kernels whose axes run in another order",
+    "averaged_weights": "averaged (EMA) weights in place of the trained ones, or the other way round",
+    "near_weights": "nearly the weights that are meant: averaged, of another epoch, or rounded",
+    "stem_stride": "the first convolution or the pooling behind it has another stride",
+    "stride": "a stage has another stride",
+    "dilation": "a stage has another dilation",
+    "norm_epsilon": "norm layers with another epsilon",
+    "norm_batch": "norm layers that use the statistics of the batch",
+    "activation": "another activation",
+    "other_values": "other values than those that are meant",
+}
+"""What each cause means, in one line."""
+
+FUNCTION_CAUSES = frozenset(
+    {
+        "channel_order",
+        "axis_order",
+        "averaged_weights",
+        "near_weights",
+        "stem_stride",
+        "stride",
+        "dilation",
+        "norm_epsilon",
+        "norm_batch",
+        "activation",
+        "other_values",
+    }
+)
+"""Causes that names and shapes cannot show; only a fingerprint or a source network does."""
+
+assert set(CAUSES) == set(get_args(Cause))

@@ -1,0 +1,1 @@
+"""Files of weights, opened as data: nothing that they hold is run."""
