@@ -133,7 +133,7 @@ def test_imagenet_weights_of_the_cards_become_3d(card: str, form: str, channels:
     name = f"{form}:{described.encoder.removeprefix('timm:')}"
     net = transferred(name, source, fill="centre", channels=channels)
     flat = encoder_factory(described.encoder)(dims=2, in_channels=3, width=1.0, drop_path=0.0).eval()
-    flat.load_state_dict({key: source[key] for key in source})
+    flat.load_state_dict({key: source[key] for key in source if not key.startswith("heads.")})
     theirs, ours = same_image(torch.randn(1, 3, 32, 32), channels)
     with torch.no_grad():
         levels = net.encode(ours[:, :, None].expand(-1, -1, 32, -1, -1).contiguous())

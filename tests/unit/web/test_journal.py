@@ -174,7 +174,11 @@ def test_many_and_repeated_posts_at_once_lose_nothing(server: LabelServer) -> No
 
 
 def _started(folder: Path) -> tuple[subprocess.Popen[str], int, str]:
-    code = "import sys; from allograft.cli import main; sys.argv = ['allograft', *sys.argv[1:]]; main()"
+    # A test run in the background ignores Ctrl-C, and so would what it starts.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from allograft.cli import main; sys.argv = ['allograft', *sys.argv[1:]]; main()"
+    )
     words = (
         "label",
         folder / "ask.csv",
