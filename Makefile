@@ -4,7 +4,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-all check docs bench clean
+.PHONY: demo test test-all check docs bench results clean
 
 demo: .venv/.installed  ## install into .venv, train a small real-image study, print the report's path
 	$(BIN)/allograft demo --out demo
@@ -41,6 +41,11 @@ bench: .venv/.installed-test  ## benchmarks; each writes its table into docs/
 	$(BIN)/python benchmarks/open_checkpoint.py --write
 	$(BIN)/python benchmarks/broken_checkpoints.py --write
 	$(BIN)/python benchmarks/interval_coverage.py
+
+results: .venv/.installed-test  ## the studies behind docs/results, an hour and more; each writes its page
+	$(BIN)/python benchmarks/which_source.py --write
+	$(BIN)/python benchmarks/continual.py --write
+	$(BIN)/python benchmarks/few_labels.py --write
 
 .venv/bin/pip:
 	$(PYTHON) -m venv .venv

@@ -11,12 +11,14 @@ import argparse
 import logging
 from pathlib import Path
 
+from study_page import notes, scores
+
 from allograft.core.atomic import write_text
-from allograft.report.words import counted, interval, number, p_value, span
+from allograft.report.words import number
 from allograft.study.conduct import conduct
 from allograft.study.grid import read_study
 from allograft.study.prepared import Launch
-from allograft.study.summary import Summary, Table
+from allograft.study.summary import Summary
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "examples" / "continual.yaml"
@@ -57,38 +59,11 @@ def page(summary: Summary) -> str:
         "",
     ]
     for table in summary.tables:
-        lines += _scores(table, summary)
+        lines += scores(table, summary)
     lines += ["## Verdict", "", *(f"- {sentence}" for sentence in summary.headline), ""]
     lines += _chains(summary)
-    notes = dict.fromkeys(note for table in summary.tables for note in table.notes)
-    lines += ["## What it speaks of", "", *(f"- {note}" for note in notes)]
-    lines += [f"- {_repeats(summary)}", ""]
+    lines += notes(summary)
     return "\n".join(lines)
-
-
-def _scores(table: Table, summary: Summary) -> list[str]:
-    units = counted(table.n_units, table.unit)
-    rows = [
-        f"| {r.name} | {interval(r.estimate)} | {r.procedure.split('(')[0]} | {r.source or '–'} | {r.seconds:.0f} |"
-        for r in table.recipes
-    ]
-    pairs = [
-        f"| {p.a} − {p.b} | {number(p.difference)} | {span(*(p.ci or (None, None)))} | {p_value(p.p_adjusted)} "
-        f"| {p.verdict} |"
-        for p in table.pairs
-    ]
-    return [
-        f"## {table.dataset}, {table.label_fraction:.0%} of the labels",
-        "",
-        f"| recipe | {summary.metric_title} over {units} (95 % interval) | procedure | weights | s/run |",
-        "|---|---|---|---|---|",
-        *rows,
-        "",
-        "| pair | difference | 95 % interval | Holm p | verdict |",
-        "|---|---|---|---|---|",
-        *pairs,
-        "",
-    ]
 
 
 def _chains(summary: Summary) -> list[str]:
@@ -103,12 +78,6 @@ def _chains(summary: Summary) -> list[str]:
             cells = (name, s.stage, " + ".join(s.data), s.source or "fresh values", str(s.steps))
             lines.append(f"| {' | '.join(cells)} | {s.metric} {number(s.validation)} | {s.proof or '–'} |")
     return [*lines, ""]
-
-
-def _repeats(summary: Summary) -> str:
-    folds, seeds = ({getattr(r.key, name) for r in summary.runs} for name in ("fold", "seed"))
-    done = f"{len(summary.runs)} of {counted(summary.planned, 'run')}"
-    return f"{counted(len(folds), 'test fold')}, {counted(len(seeds), 'seed')}; {done} finished."
 
 
 if __name__ == "__main__":
