@@ -12,7 +12,7 @@ from allograft.nets.network import Network
 from allograft.weights.build_notes import source_notes
 from allograft.weights.fit import TAKES, fit
 from allograft.weights.heads import Unkept, head_rows
-from allograft.weights.kinds import Slot, slots
+from allograft.weights.kinds import Slot, further_inputs, slots
 from allograft.weights.plan import Entry, TransferPlan, Unused
 from allograft.weights.rules import Action, Rule, Where
 from allograft.weights.source import SourceWeights
@@ -291,7 +291,7 @@ def _unplaced(rows: Sequence[_Row], source: SourceWeights, net: Network) -> list
 def _notes(net: Network, source: SourceWeights, rows: Sequence[_Row]) -> tuple[str, ...]:
     """What the reader should know of the source, and which row of a head became which."""
     names, channels = net.channel_names, net.shape.in_channels
-    said = source_notes(source, channels=channels, names=names, encoder=net.encoder_name)
+    said = source_notes(source, channels=channels, names=names, encoder=net.encoder_name, further=further_inputs(net))
     if gone := len(_cut_keys(source, net)):
         said = (*said, f"encoder: {gone} tensors of the source lie behind the cut (net.until) and are not used")
     maps = {row.slot.head: row.text for row in rows if row.rule.by == "name" and row.entry.source and row.text}

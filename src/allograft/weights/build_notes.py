@@ -12,7 +12,9 @@ from allograft.weights.source import SourceWeights
 __all__ = ["source_notes"]
 
 
-def source_notes(source: SourceWeights, *, channels: int, names: Sequence[str], encoder: str) -> tuple[str, ...]:
+def source_notes(
+    source: SourceWeights, *, channels: int, names: Sequence[str], encoder: str, further: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Return what the reader should know: proof, licence, input contract.
 
     Args:
@@ -20,6 +22,7 @@ def source_notes(source: SourceWeights, *, channels: int, names: Sequence[str], 
         channels: of the network's images.
         names: what they mean, empty where unknown.
         encoder: catalog name of the network's encoder, "" where unknown.
+        further: convolutions beside the first that take as many channels as the image.
     """
     card, spec = source.card, source.card.expects
     sha = "sha256 ok" if source.verified and card.sha256 else "sha256 not known"
@@ -27,7 +30,7 @@ def source_notes(source: SourceWeights, *, channels: int, names: Sequence[str], 
     text = f"input: {spec.channels} channels in [{spec.low:g}, {spec.high:g}], axes {spec.axes}"
     text += f", mean {list(spec.mean)}, std {list(spec.std)}" if spec.mean or spec.std else ", no mean and std"
     notes.append(text + (f", window {list(spec.window)}" if spec.window else ""))
-    notes += _channel_notes(spec, channels, names)
+    notes += _channel_notes(spec, channels, names, further)
     if encoder and encoder != card.encoder:
         notes.append(
             f'encoder: the weights belong to "{card.encoder}", the network is "{encoder}"; equal shapes do not prove '
@@ -41,12 +44,19 @@ def source_notes(source: SourceWeights, *, channels: int, names: Sequence[str], 
     return (*notes, *filter(None, [licence_note(card)]))
 
 
-def _channel_notes(spec: InputSpec, channels: int, names: Sequence[str]) -> list[str]:
+def _channel_notes(spec: InputSpec, channels: int, names: Sequence[str], further: Sequence[str]) -> list[str]:
     """Say how channels meet, where that is not plain."""
     if found := match_channels(spec.channel_names, names):
         if found == tuple(range(spec.channels)):
             return []
-        return [f"input: channels by name: {channel_words(spec.channel_names, names, found, 'new')}"]
+        said = [f"input: channels by name: {channel_words(spec.channel_names, names, found, 'new')}"]
+        if further:
+            said.append(
+                f"input: only the first convolution was put in the data's order; {len(further)} more take as "
+                f"many channels ({further[0]} ...). If they see the image, order the data's channels as the card's: "
+                f"{', '.join(spec.channel_names)}"
+            )
+        return said
     if channels != spec.channels and (spec.mean or spec.std):
         return [
             f"input: mean and std of {spec.channels} channels are averaged for {channels}; a compromise, because they "

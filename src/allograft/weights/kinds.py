@@ -9,7 +9,7 @@ from torch import nn
 from allograft.nets.network import Network, stage_of
 from allograft.weights.rules import Kind
 
-__all__ = ["Slot", "classify", "slots"]
+__all__ = ["Slot", "classify", "further_inputs", "slots"]
 
 _NORMS: tuple[type[nn.Module], ...] = (
     nn.modules.batchnorm._NormBase,
@@ -128,6 +128,18 @@ def _grid(owner: nn.Module, name: str) -> tuple[int, ...]:
         return tuple(2 * int(w) - 1 for w in window) if isinstance(window, tuple | list) else ()
     size = getattr(getattr(owner, "patch_embed", owner), "grid_size", None)
     return tuple(int(n) for n in size) if isinstance(size, tuple | list) else ()
+
+
+def further_inputs(net: Network) -> tuple[str, ...]:
+    """Return the encoder's other convolutions that take as many channels as the image: they may see it too."""
+    first, channels = _input_kernel(net), net.shape.in_channels
+    return tuple(
+        f"encoder.{name}"
+        for name, module in net.encoder.named_modules()
+        if isinstance(module, _CONVOLUTIONS)
+        and (module.in_channels, module.groups) == (channels, 1)
+        and first not in {"", f"encoder.{name}.weight"}
+    )
 
 
 def _input_kernel(net: Network) -> str:

@@ -16,6 +16,8 @@ from allograft.testing.tiny import tiny_net
 from allograft.weights import adapt
 from allograft.weights.apply import apply
 from allograft.weights.build import build_plan
+from allograft.weights.build_notes import source_notes
+from allograft.weights.kinds import further_inputs
 from allograft.weights.probe import probe
 from allograft.weights.rules import Action, Rule, Where
 from allograft.weights.source import SourceWeights
@@ -244,3 +246,16 @@ def test_rules_need_one_that_matches_everything_still() -> None:
     rules = (Rule(where=Where(stages=("stem",)), action=Action.COPY, why="x"),)
     with pytest.raises(ValueError, match="match every tensor"):
         build_plan(tiny_net(2), None, rules, start="x")
+
+
+def test_a_network_with_further_convolutions_on_the_image_is_told(tmp_path: Path) -> None:
+    _, source = donor(tmp_path, 2)
+    plain, forked = named_net(2, ("flair", "t2", "t1", "t1ce")), named_net(2, ("flair", "t2", "t1", "t1ce"))
+    forked.encoder.beside = torch.nn.Conv2d(4, 2, 1)  # type: ignore[assignment]
+    assert set(further_inputs(forked)) - set(further_inputs(plain)) == {"encoder.beside"}
+    names = ("flair", "t2", "t1", "t1ce")
+    told = source_notes(source, channels=4, names=names, encoder="", further=("encoder.beside",))
+    alone = source_notes(source, channels=4, names=names, encoder="")
+    assert any("only the first convolution" in note for note in told)
+    assert not any("only the first convolution" in note for note in alone)
+    assert any("only the first convolution" in note for note in Full().plan(plain, source).notes)
