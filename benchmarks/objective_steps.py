@@ -133,7 +133,7 @@ CASES: dict[str, tuple[NetSpec, Task, tuple[int, ...]]] = {
     "segment 3-D": (
         NetSpec(encoder="resnet18_small", decoder="unet", dims=3, width=0.125, dropout=0.1),
         Task(kind="segmentation", classes=("background", "a", "b")),
-        (1, 8, 32, 32),
+        (1, 16, 32, 32),
     ),
 }
 
