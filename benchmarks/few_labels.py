@@ -7,18 +7,12 @@ A folder that holds the finished study already is only read.
 
 from __future__ import annotations
 
-import argparse
-import logging
 from pathlib import Path
 
-from study_page import notes, scores
+from study_page import make, notes, scores
 
-from allograft.core.atomic import write_text
 from allograft.report.words import NONE, number
-from allograft.study.conduct import conduct
-from allograft.study.grid import read_study
 from allograft.study.label_need import LabelNeed, Saving
-from allograft.study.prepared import Launch
 from allograft.study.summary import Summary
 
 ROOT = Path(__file__).parents[1]
@@ -27,28 +21,10 @@ PAGE = ROOT / "docs" / "results" / "few_labels.md"
 PAPER = {"entropy": "32 % (uncertainty sampling)", "random": "40 % (random)"}
 """What MedAL's authors report to have saved, on another task (diabetic retinopathy)."""
 
-log = logging.getLogger("few_labels")
-
 
 def main() -> None:
     """Run what is missing, then write the page or show it."""
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--out", type=Path, default=ROOT / "runs" / "few_labels")
-    asked.add_argument("--workers", type=int, default=2)
-    asked.add_argument("--write", action="store_true")
-    given = asked.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    summary = conduct(
-        read_study(STUDY),
-        given.out,
-        launch=Launch(base=STUDY.parent, workers=given.workers),
-        on_outcome=lambda outcome, total: log.info("%s: %s", outcome.key.recipe, type(outcome).__name__),
-    )
-    text = page(summary)
-    if given.write:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        write_text(PAGE, text)
-    log.info("%s", text)
+    make(__doc__, STUDY, PAGE, page)
 
 
 def page(summary: Summary) -> str:

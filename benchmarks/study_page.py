@@ -2,10 +2,49 @@
 
 from __future__ import annotations
 
+import argparse
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from allograft.core.atomic import write_text
 from allograft.report.words import counted, interval, number, p_value, span
+from allograft.study.conduct import conduct
+from allograft.study.grid import read_study
+from allograft.study.prepared import Launch
 from allograft.study.summary import Summary, Table
 
-__all__ = ["notes", "scores"]
+__all__ = ["make", "notes", "scores"]
+
+log = logging.getLogger(__name__)
+
+
+def make(words: str, study: Path, to: Path, page: Callable[[Summary], str]) -> None:
+    """Run what of a study is missing, as the command line asks; then write its page, or show it.
+
+    Args:
+        words: what `--help` says.
+        study: the study's file; its runs lie in runs/NAME unless --out says otherwise.
+        to: where --write puts the page.
+        page: makes it.
+    """
+    asked = argparse.ArgumentParser(description=words)
+    asked.add_argument("--out", type=Path, default=study.parents[1] / "runs" / study.stem)
+    asked.add_argument("--workers", type=int, default=2)
+    asked.add_argument("--write", action="store_true")
+    given = asked.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    summary = conduct(
+        read_study(study),
+        given.out,
+        launch=Launch(base=study.parent, workers=given.workers),
+        on_outcome=lambda outcome, total: log.info("%s: %s", outcome.key.recipe, type(outcome).__name__),
+    )
+    text = page(summary)
+    if given.write:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        write_text(to, text)
+    log.info("%s", text)
 
 
 def scores(table: Table, summary: Summary) -> list[str]:
