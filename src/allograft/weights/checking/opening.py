@@ -9,12 +9,11 @@ from typing import NamedTuple
 
 from allograft.core.errors import PlanError
 from allograft.weights.checking.cause import Cause
+from allograft.weights.reading.blob import unpacks_to_too_much
 from allograft.weights.reading.contents import FileContent, read_content
 from allograft.weights.reading.inert import UnsafeFile
 
 __all__ = ["Opened", "open_content"]
-
-_INFLATION = 2.0
 
 
 class Opened(NamedTuple):
@@ -67,7 +66,7 @@ def _broken(path: Path, size: int, head: bytes, error: PlanError) -> Cause:
                 unpacked = sum(item.file_size for item in archive.infolist())
         except zipfile.BadZipFile:
             return "truncated"
-        if unpacked > _INFLATION * size + 2**20:
+        if unpacks_to_too_much(unpacked, size):
             return "zip_bomb"
     if isinstance(error, UnsafeFile):
         return "unsafe"

@@ -13,11 +13,16 @@ from typing import BinaryIO
 from allograft.core.errors import PlanError
 from allograft.weights.reading.inert import UnsafeFile
 
-__all__ = ["Archive", "Blob"]
+__all__ = ["Archive", "Blob", "unpacks_to_too_much"]
 
 _MAX_INFLATION = 2.0
 _MAX_ENTRIES = 200_000
 _BUFFER = 2**16
+
+
+def unpacks_to_too_much(unpacked: int, size: int) -> bool:
+    """Tell whether an archive of `size` bytes announces more than a checkpoint, which is not compressed, can hold."""
+    return unpacked > _MAX_INFLATION * size + 2**20
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Archive:
     def _check(self) -> None:
         items = self._zip.infolist()
         unpacked = sum(item.file_size for item in items)
-        if unpacked > _MAX_INFLATION * self.blob.size + 2**20:
+        if unpacks_to_too_much(unpacked, self.blob.size):
             msg = (
                 f"{self.blob.where}: {self.blob.size} bytes would unpack to {unpacked}; checkpoints are not "
                 "compressed. Refused."
