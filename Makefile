@@ -40,12 +40,15 @@ bench: .venv/.installed-test  ## benchmarks; each writes its table into docs/
 	$(BIN)/python benchmarks/objective_steps.py --write
 	$(BIN)/python benchmarks/open_checkpoint.py --write
 	$(BIN)/python benchmarks/broken_checkpoints.py --write
+	$(BIN)/python benchmarks/image_weights.py --write
 	$(BIN)/python benchmarks/interval_coverage.py
 
 results: .venv/.installed-test  ## the studies behind docs/results, an hour and more; each writes its page
 	$(BIN)/python benchmarks/which_source.py --write
 	$(BIN)/python benchmarks/continual.py --write
 	$(BIN)/python benchmarks/few_labels.py --write
+	$(BIN)/python benchmarks/few_labels_classes.py --write
+	$(BIN)/python benchmarks/few_labels_masks.py --write
 
 .venv/bin/pip:
 	$(PYTHON) -m venv .venv

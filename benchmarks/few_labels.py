@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from study_page import make, notes, scores
+from study_page import labels_to_target, make, notes, scores
 
-from allograft.report.words import NONE, number
-from allograft.study.label_need import LabelNeed, Saving
 from allograft.study.summary import Summary
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "examples" / "few_labels.yaml"
 PAGE = ROOT / "docs" / "results" / "few_labels.md"
-PAPER = {"entropy": "32 % (uncertainty sampling)", "random": "40 % (random)"}
+PAPER = {("medal", "entropy"): "32 % (uncertainty sampling)", ("medal", "random"): "40 % (random)"}
 """What MedAL's authors report to have saved, on another task (diabetic retinopathy)."""
 
 
@@ -42,45 +40,10 @@ def page(summary: Summary) -> str:
         lines += scores(table, summary)
     lines += ["## Verdict", "", *(f"- {sentence}" for sentence in summary.headline), ""]
     for need in summary.label_needs:
-        lines += _labels(need, summary)
+        lines += labels_to_target(need, summary, PAPER)
     seconds = sum(row.seconds for row in summary.runs)
     lines += notes(summary)
     return "\n".join([*lines, f"Runs took {seconds / 60:.0f} minutes of processor time together.", ""])
-
-
-def _labels(need: LabelNeed, summary: Summary) -> list[str]:
-    """Return how many labels the arms that ask for them took."""
-    lines = [
-        f"## Labels to {summary.metric_title} {need.target:.3f}, beginning with {need.label_fraction:.0%} of them",
-        "",
-        f"{need.rule}",
-        "",
-        "| recipe | labels (median over seeds) | seeds that got there |",
-        "|---|---|---|",
-    ]
-    for n in need.needs:
-        there = sum(value is not None for value in n.by_seed.values())
-        labels = f"{n.labels:g}" if n.labels is not None else f"more than {n.at_least:g}"
-        lines.append(f"| {n.recipe} | {labels} | {there} of {len(n.by_seed)} |")
-    lines += [
-        "",
-        "| recipe | against | fewer labels | 95 % interval | pairs | the paper says |",
-        "|---|---|---|---|---|---|",
-    ]
-    for s in need.savings:
-        paper = PAPER.get(s.against, NONE) if s.recipe == "medal" else NONE
-        lines.append(f"| {s.recipe} | {s.against} | {_percent(s)} | {_interval(s)} | {s.seeds} of {s.of} | {paper} |")
-    return [*lines, ""]
-
-
-def _percent(s: Saving) -> str:
-    if s.percent is None:
-        return NONE
-    return f"{s.percent:.0f} %" if s.bound == "equal" else f"{s.bound} {s.percent:.0f} %"
-
-
-def _interval(s: Saving) -> str:
-    return NONE if s.low is None or s.high is None else f"{number(s.low)} to {number(s.high)}"
 
 
 if __name__ == "__main__":

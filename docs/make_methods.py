@@ -18,7 +18,7 @@ from typing import Any, get_args, get_origin
 
 from allograft.core.headings import first_line, parse
 
-KINDS = ("STARTS", "TUNINGS", "OBJECTIVES", "PROCEDURES", "ACQUISITIONS")
+KINDS = ("STARTS", "TUNINGS", "OBJECTIVES", "PROCEDURES", "ACQUISITIONS", "VOXEL_MODELS")
 TITLES = {"Streams": "Streams that a step reads", "Differs": "How this differs from the paper", "Checked": "Tests"}
 
 log = logging.getLogger("make_methods")
@@ -80,7 +80,9 @@ def _items(text: str) -> str:
 def _use(kind: str, name: str, method: type[Any]) -> list[str]:
     """Return the line of a study file that asks for the method."""
     field = kind.removesuffix("s")
-    said = f"procedure: {{active_learning: {{{field}: {name}}}}}" if kind == "acquisitions" else f"{field}: {name}"
+    nested = {"acquisitions": ("active_learning", "acquisition"), "voxel_models": ("voxel_classifier", "model")}
+    outer, inner = nested.get(kind, ("", ""))
+    said = f"procedure: {{{outer}: {{{inner}: {name}}}}}" if outer else f"{field}: {name}"
     return ["```yaml", said, "```", ""]
 
 

@@ -34,12 +34,14 @@ from allograft.study.data_spec import AlsoSpec, DataSpec, TaskSpec
 from allograft.study.grid import Search, Study
 from allograft.study.prune import Prune
 from allograft.study.recipe import Recipe
+from allograft.study.shift import Shift
 
 SECTIONS: tuple[tuple[str, type[Config]], ...] = (
     ("The file", Study),
     ("datasets", DataSpec),
     ("task", TaskSpec),
     ("also", AlsoSpec),
+    ("shift", Shift),
     ("preprocess", Preprocess),
     ("patches", Patches),
     ("augment", Augment),

@@ -30,13 +30,16 @@ def random_bundle(folder: Path, *, kind: str, dims: int, seed: int = 0, **change
     dense = kind == "segmentation"
     channels = changes.pop("in_channels", 1)
     spec = {"encoder": "resnet10_small" if dense else "cbr_tiny", "dims": dims, "width": 0.0625 if dense else 0.25}
-    net_spec = NetSpec.model_validate({**spec, "decoder": "unet" if dense else ""})
+    anchors = changes.pop("anchors", 0)
+    net_spec = NetSpec.model_validate({**spec, "decoder": "unet" if dense else "", "anchors": anchors})
     net = build_network(net_spec, {task.head: task}, in_channels=channels, seed=seed, parts=parts(net_spec))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for name, value in net.state_dict().items():
             if name.endswith("running_var"):
                 value.uniform_(0.5, 1.5)
+            elif name.endswith(("label.gamma", "label.scale")):
+                value.fill_(0.3)
             elif name.startswith("heads."):
                 value.normal_(std=0.5)
     settings = {

@@ -7,7 +7,7 @@ procedure. A layer goes to nets. If the answer is two of these, it is two small 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,6 +21,7 @@ from allograft.core.stream_spec import StreamSpec
 from allograft.core.task import Task
 from allograft.data.case import Batch
 from allograft.data.cohort import Cohort
+from allograft.data.elements import Elements
 from allograft.data.predictions import Predictions
 from allograft.data.transforms.augment import Augment
 from allograft.functional.uncertainty import Measure
@@ -51,7 +52,6 @@ __all__ = [
     "TaskLoss",
     "Tuning",
     "Validate",
-    "named_parts",
 ]
 
 HOUSE = Reference(title="house method")
@@ -218,7 +218,7 @@ class Lab(Protocol):
         start: Start | None = None,
         tasks: Mapping[str, Task] | None = None,
     ) -> Started:
-        """Build, plan and apply; what is not given is the recipe's. Without a mask among `tasks`, no decoder."""
+        """Build, plan and apply; what is not given is the recipe's. No mask in `tasks`: no decoder; none: no head."""
 
     def source(self, net: Network, name: str) -> SourceWeights:
         """Return a network of this run as a source for the next stage, which goes through a plan like any other."""
@@ -250,6 +250,15 @@ class Lab(Protocol):
 
     def features(self, net: Network, cohort: Cohort, level: int = -1) -> npt.NDArray[np.float32]:
         """Return (N, F): one of the encoder's levels, averaged over positions, of each case in order."""
+
+    def elements(self, net: Network, cohort: Cohort, *, per_case: int, level: int = -1, seed: int = 0) -> Elements:
+        """Draw at most `per_case` elements of each whole image, of one with a mask every class equally often."""
+
+    def fitted(self, stage: str, started: Started, fit: Callable[[Network], None], *, roles: Sequence[str]) -> Network:
+        """Keep a stage that `fit` writes at once, without steps, from cases of `roles`; a finished one is read."""
+
+    def restate(self, net: Network, cohort: Cohort, *, passes: int = 1) -> None:
+        """Measure the running statistics of batch norms anew on `passes` over a cohort's images; no weight moves."""
 
     def doubt(
         self, net: Network, cohort: Cohort, measure: Measure, *, passes: int = 0, seed: int = 0
@@ -287,10 +296,3 @@ class Validate(Protocol):
 
     def __call__(self, net: Network) -> Mapping[str, float]:
         """Return values by name; "score" decides, larger is better."""
-
-
-def named_parts(loss: Loss) -> Iterator[tuple[str, float]]:
-    """Yield the loss and its parts as numbers."""
-    yield "loss", float(loss.total.detach())
-    for name, part in loss.parts.items():
-        yield name, float(part)

@@ -16,6 +16,7 @@ import yaml
 
 from allograft.catalog import names
 from allograft.cli import app
+from allograft.core.config import parse_yaml
 from allograft.core.errors import ConfigError
 from allograft.study.grid import Study, study_from
 
@@ -82,16 +83,18 @@ def studies() -> list[Block]:
 
 def whole(text: str) -> dict[str, Any]:
     """Return a study file; a part of one is completed, so that it can be read."""
-    data = yaml.safe_load(text)
+    data = parse_yaml(text)
     if text.lstrip().startswith("study:"):
         return dict(data)
+    adapts = any({"learn", "select_by"} & set(recipe) for recipe in data.get("recipes", ()))
+    shift = {"domain": "site", "shift": {"target": ["b"], "labels": 2}} if adapts else {}
     rest: dict[str, Any] = {
         "study": "x",
-        "datasets": [{"name": "x", "path": "x"}],
-        "recipes": [{"name": "a", "net": {"encoder": "resnet18"}}],
+        "datasets": [{"name": "x", "path": "x", **shift}],
+        "recipes": [{"name": "a"}],
     }
     assert set(data) <= {*Study.model_fields, "common"}, f"no part of a study file: {sorted(data)}"
-    complete = {**rest, **data}
+    complete = {**rest, **data, "common": {"net": {"encoder": "resnet18"}, **data.get("common", {})}}
     return {"baseline": complete["recipes"][0]["name"], **complete}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from allograft.catalog import ACQUISITIONS, OBJECTIVES, PROCEDURES, STARTS, TUNINGS
+from allograft.catalog import ACQUISITIONS, OBJECTIVES, PROCEDURES, STARTS, TUNINGS, VOXEL_MODELS
 from allograft.core.headings import parse, unmarked_defaults
 from allograft.core.reference import Reference
 
@@ -54,6 +54,7 @@ METHODS: list[tuple[str, str, type[Any]]] = [
         ("objective", OBJECTIVES),
         ("procedure", PROCEDURES),
         ("acquisition", ACQUISITIONS),
+        ("voxel_model", VOXEL_MODELS),
     )
     for name, method in table.items()
 ]
@@ -152,7 +153,7 @@ def test_files_are_short_well_named_and_safe() -> None:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("folder", [*METHOD_FOLDERS, "procedures/acquisition"])
+@pytest.mark.parametrize("folder", [*METHOD_FOLDERS, "procedures/acquisition", "procedures/voxel_models"])
 def test_method_files_do_not_import_their_siblings(folder: str) -> None:
     for path in (SRC / folder).glob("*.py"):
         found = siblings(path, path.read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from allograft.catalog import ACQUISITIONS, OBJECTIVES, PROCEDURES, STARTS, TUNINGS
+from allograft.catalog import ACQUISITIONS, OBJECTIVES, PROCEDURES, STARTS, TUNINGS, VOXEL_MODELS
 from allograft.core.errors import ConfigError
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "make_methods.py"
@@ -26,7 +26,7 @@ def script() -> ModuleType:
 
 def test_a_page_for_every_method_and_an_index_that_links_them(script: ModuleType, tmp_path: Path) -> None:
     files = script.write(tmp_path / "methods")
-    assert len(files) == sum(map(len, (STARTS, TUNINGS, OBJECTIVES, PROCEDURES, ACQUISITIONS)))
+    assert len(files) == sum(map(len, (STARTS, TUNINGS, OBJECTIVES, PROCEDURES, ACQUISITIONS, VOXEL_MODELS)))
     index = (tmp_path / "methods" / "index.md").read_text(encoding="utf-8")
     assert all(str(path.relative_to(tmp_path / "methods")) in index for path in files)
 

@@ -19,11 +19,13 @@ from allograft.datasets.brain_tissue import BrainTissue
 from allograft.datasets.ct_organs import CTOrgans, CTOrgansSettings
 from allograft.datasets.dataset import Dataset, class_counts, with_settings
 from allograft.datasets.lung_tumour import LungTumour, LungTumourSettings
-from allograft.datasets.nuclei_2d import Nuclei2D
+from allograft.datasets.nuclei_2d import Nuclei2D, Nuclei2DSettings
 from allograft.datasets.nuclei_3d import Nuclei3D
+from allograft.datasets.organ_blocks import OrganBlocks, OrganBlocksSettings
 from allograft.datasets.prepared import Item, card_of, check_cohort, check_shares, cohort_of, made_once, save_pair
 from allograft.datasets.skin_histology import SkinHistology
 from allograft.datasets.synthetic_brains import SyntheticBrains, SyntheticBrainsSettings
+from allograft.datasets.synthetic_protocols import SyntheticProtocols, SyntheticProtocolsSettings
 from allograft.testing.datasets import check_dataset, check_dataset_facts
 
 FOLDS: list[tuple[Dataset, int]] = [
@@ -35,7 +37,17 @@ FOLDS: list[tuple[Dataset, int]] = [
     (LungTumour(LungTumourSettings(accept_licence=True)), 0),
     (Nuclei2D(), 3),
     (Nuclei3D(), 0),
+    (OrganBlocks(OrganBlocksSettings(allow_build=True)), 3),
     (SyntheticBrains(SyntheticBrainsSettings(subjects=12, spacing=3)), 3),
+    (SyntheticProtocols(), 3),
+]
+VARIANTS: list[Dataset] = [
+    OrganBlocks(OrganBlocksSettings(allow_build=True, dims=3)),
+    OrganBlocks(OrganBlocksSettings(allow_build=True, task="patch")),
+    Nuclei2D(Nuclei2DSettings(sources=("stardist", "scratch", "cells3d"), quarters=True)),
+    SyntheticProtocols(SyntheticProtocolsSettings(task="level", subjects=9)),
+    SyntheticProtocols(SyntheticProtocolsSettings(dims=3, subjects=9)),
+    SyntheticProtocols(SyntheticProtocolsSettings(dims=3, task="level", subjects=9, paired=True)),
 ]
 
 
@@ -118,11 +130,26 @@ def test_what_is_said_of_each_data_set(dataset: Dataset) -> None:
 @pytest.mark.origin
 @pytest.mark.parametrize(("dataset", "n_folds"), FOLDS, ids=lambda each: getattr(each, "name", ""))
 def test_each_data_set_keeps_the_contract(dataset: Dataset, n_folds: int) -> None:
-    for name, origin in dataset.card()["origin"].items():
-        # ct_organs: pip asks the package for its metadata, as the test's owner allows.
-        if not reachable(origin["origin"], sha256=origin["sha256"], allow_build=dataset.name == "ct_organs"):
-            pytest.skip(f"{dataset.name}: {name} ({origin['origin']}) cannot be reached from this machine")
+    _skip_what_cannot_be_reached(dataset)
     check_dataset(dataset, n_folds=n_folds)
+
+
+@pytest.mark.origin
+@pytest.mark.parametrize("dataset", VARIANTS, ids=lambda each: f"{each.name}-{each.settings.model_dump_json()}")
+def test_settings_of_data_sets_with_domains_keep_the_contract(dataset: Dataset) -> None:
+    _skip_what_cannot_be_reached(dataset)
+    check_dataset(dataset)
+    cohort = dataset.prepare()
+    for domain in {case.domain for case in cohort}:
+        assert len(cohort.where(lambda case, domain=domain: case.domain == domain).groups) >= 3
+
+
+def _skip_what_cannot_be_reached(dataset: Dataset) -> None:
+    for name, origin in dataset.card()["origin"].items():
+        # pip asks that package for its metadata, as the test's owner allows.
+        build = dataset.name in {"ct_organs", "organ_blocks"}
+        if not reachable(origin["origin"], sha256=origin["sha256"], allow_build=build):
+            pytest.skip(f"{dataset.name}: {name} ({origin['origin']}) cannot be reached from this machine")
 
 
 class ToyVolumes:

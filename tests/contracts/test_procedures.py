@@ -9,6 +9,7 @@ import pytest
 from allograft.catalog import PROCEDURES
 from allograft.contracts import HOUSE, Lab, Method, Procedure
 from allograft.core.reference import Reference
+from allograft.core.task import Task
 from allograft.nets.network import Network
 from allograft.objectives.multi_task import MultiTask
 from allograft.testing.procedures import check_procedure, synthetic_cohort
@@ -20,11 +21,16 @@ OBJECTIVE = {"ums_rep": MultiTask()}
 """The recipe's objective, where the plain one would not do."""
 
 
+TASK = {"voxel_classifier": Task(kind="segmentation", classes=("no", "yes"))}
+"""What is predicted, where two classes of cases would not do."""
+
+
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("name", PROCEDURES)
 def test_every_procedure_of_the_catalog(name: str, dims: int) -> None:
     assert PROCEDURES[name].name == name
-    check_procedure(PROCEDURES[name](**SETTINGS.get(name, {})), dims=dims, objective=OBJECTIVE.get(name))
+    procedure = PROCEDURES[name](**SETTINGS.get(name, {}))
+    check_procedure(procedure, dims=dims, objective=OBJECTIVE.get(name), task=TASK.get(name))
 
 
 class Faulty(Method):

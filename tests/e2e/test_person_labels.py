@@ -197,7 +197,7 @@ def test_volumes_are_chosen_and_masks_drawn_elsewhere_taken_over(tmp_path: Path)
     labels = tmp_path / "masks.csv"
     found = tiny.run_json("label", tmp_path / "ask.csv", "--out", labels, "--masks", drawn,
                           "--classes", "background,bright,dark")  # fmt: skip
-    assert found["masks"] == 2
+    assert len(found["new"]) == 2
     assert all(Path(row["mask"]).exists() for row in rows_of(labels))
     few = tiny.run("label", tmp_path / "ask.csv", "--out", labels, "--masks", drawn, "--classes", "background,bright")
     assert isinstance(few.exception, DataError)

@@ -120,9 +120,9 @@ def test_bald_on_a_network_without_dropout_is_refused_before_any_training() -> N
     assert lab.asked == []
 
 
-def test_a_person_is_asked_for_classes_only() -> None:
+def test_a_person_is_asked_for_classes_and_masks_only() -> None:
     lab = FakeLab()
-    lab.task = lab.task.model_copy(update={"kind": "segmentation"})
-    with pytest.raises(ConfigError, match="oracle: person gives classes"):
+    lab.task = lab.task.model_copy(update={"kind": "regression"})
+    with pytest.raises(ConfigError, match="oracle: person gives classes or masks"):
         ran(lab, oracle="person")
     assert lab.asked == []

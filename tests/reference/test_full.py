@@ -8,8 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from allograft.core.errors import PlanError
 from allograft.core.input_spec import InputSpec
 from allograft.core.task import Task
+from allograft.nets.heads.instances import Pooled, PooledInstances
 from allograft.starts.full import Full
 from allograft.testing.tiny import tiny_net
 from allograft.weights.apply import apply
@@ -87,3 +89,30 @@ def test_a_network_with_one_class_more_answers_for_the_old_ones_as_the_source_do
     found, theirs = net(image).logits["label"], donor(image).logits["label"]
     torch.testing.assert_close(found[:, [2, 0]], theirs, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(fresh[:, [2, 0]], theirs, atol=1e-2)
+
+
+@pytest.mark.parametrize("heads", ["copy", "match"])
+def test_copied_heads_are_whole_where_matched_ones_are_their_rows(heads: str) -> None:
+    """A head that weighs instances by attention has weights besides its rows; a task goes on with all of them."""
+    donor, net = (tiny_net(2, outputs=2, seed=seed) for seed in (1, 2))
+    for each in (donor, net):
+        each.heads["label"] = PooledInstances(8, 2, pool=Pooled("gated_attention", "embedding"), kind="multiclass")
+        each.tasks = {"label": Task(kind="multiclass", classes=("a", "b"))}
+    source = SourceWeights.of(donor, "donor", InputSpec(), "tiny")
+    plan = Full.model_validate({"heads": heads}).plan(net, source)
+    plan.require_sound()
+    apply(plan, net, source, seed=0)
+    theirs = donor.state_dict()
+    same = {name for name, value in net.state_dict().items() if torch.equal(value, theirs[name])}
+    assert (same == set(theirs)) == (heads == "copy")
+    assert {"heads.label.linear.weight", "encoder.stem.conv.weight"} <= same
+
+
+def test_a_copied_head_needs_the_decoder_that_it_reads() -> None:
+    donor = tiny_net(3, decoder=True)
+    source = SourceWeights.of(donor, "donor", InputSpec(axes="DHW"), "tiny")
+    with pytest.raises(PlanError, match=r'heads = "copy" keeps rows that read the source.s decoder'):
+        Full(heads="copy").plan(tiny_net(3, decoder=True), source)
+    net = tiny_net(3, decoder=True, seed=5)
+    apply(Full(heads="copy", decoder="copy").plan(net, source), net, source, seed=0)
+    assert all(torch.equal(value, donor.state_dict()[name]) for name, value in net.state_dict().items())

@@ -13,6 +13,7 @@ from allograft.catalog.registry import (
     PROCEDURES,
     STARTS,
     TUNINGS,
+    VOXEL_MODELS,
 )
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "PROCEDURES",
     "STARTS",
     "TUNINGS",
+    "VOXEL_MODELS",
     "allow_plugin",
     "decoder_factory",
     "encoder_factory",

@@ -9,8 +9,10 @@ from allograft.datasets.dataset import Dataset
 from allograft.datasets.lung_tumour import LungTumour
 from allograft.datasets.nuclei_2d import Nuclei2D
 from allograft.datasets.nuclei_3d import Nuclei3D
+from allograft.datasets.organ_blocks import OrganBlocks
 from allograft.datasets.skin_histology import SkinHistology
 from allograft.datasets.synthetic_brains import SyntheticBrains
+from allograft.datasets.synthetic_protocols import SyntheticProtocols
 
 __all__ = ["DATASETS"]
 
@@ -22,6 +24,8 @@ DATASETS: dict[str, type[Dataset]] = {
     "macaque_regions": MacaqueRegions,
     "nuclei_2d": Nuclei2D,
     "nuclei_3d": Nuclei3D,
+    "organ_blocks": OrganBlocks,
     "skin_histology": SkinHistology,
     "synthetic_brains": SyntheticBrains,
+    "synthetic_protocols": SyntheticProtocols,
 }

@@ -19,6 +19,7 @@ from allograft.nets.encoders.dense import Dense
 from allograft.nets.encoders.genesis import Genesis
 from allograft.nets.encoders.resnet import ResNet
 from allograft.nets.encoders.scgm import SCGM
+from allograft.nets.encoders.voxel_features import VoxelFeatures, voxel_scales
 from allograft.nets.spec import NetSpec
 
 __all__ = ["DECODERS", "ENCODERS", "decoder_factory", "encoder_factory", "parts"]
@@ -38,6 +39,8 @@ ENCODERS: dict[str, EncoderFactory] = {
     "scgm": SCGM,
     **{f"i3resnet{depth}": partial(ResNet, depth, "inflated") for depth in DEPTHS},
     "deepbet": Deepbet,
+    "voxel_features": VoxelFeatures,
+    "voxel_features_position": partial(VoxelFeatures, position=True),
 }
 
 DECODERS: dict[str, DecoderFactory] = {
@@ -56,6 +59,7 @@ def encoder_factory(name: str) -> EncoderFactory:
 
     "monai:NAME" is a MONAI network for segmentation: DynUNet, SegResNet or SwinUNETR. In 3-D,
     "timm:NAME" has kernels k x k x k and "timm-slice:NAME" 1 x k x k, for the families that convert.
+    "voxel_features:1,2,4" names scales in elements, "voxel_features:1,2,4@3,1,1" in mm with the axes' spacing.
 
     Raises:
         ConfigError: no such encoder, with the nearest known name.
@@ -69,6 +73,9 @@ def encoder_factory(name: str) -> EncoderFactory:
         from allograft.nets.encoders.monai_encoder import MonaiEncoder  # MONAI takes seconds to import
 
         return partial(MonaiEncoder, network)
+    if library in {"voxel_features", "voxel_features_position"} and network:
+        scales, spacing = voxel_scales(network)
+        return partial(VoxelFeatures, scales=scales, spacing=spacing, position=library.endswith("position"))
     if name not in ENCODERS:
         others = "Or timm:NAME, monai:NAME; timm-slice:NAME in 3-D."
         msg = f'net.encoder: no encoder "{name}". {did_you_mean(name, ENCODERS)} {others}'

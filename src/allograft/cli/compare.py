@@ -11,6 +11,7 @@ from allograft.cli.console import AsJson, emit_json, out, table
 
 if TYPE_CHECKING:
     from allograft.study.chain import Chain
+    from allograft.study.domain_gap import Shifted
     from allograft.study.label_need import Saving
     from allograft.study.summary import Summary, Table
 
@@ -44,6 +45,7 @@ def as_data(summary: Summary) -> dict[str, Any]:
         "tables": tables,
         "chains": {name: _chain(chain) for name, chain in summary.chains.items() if len(chain.steps) > 1},
         "pruned": [p.model_dump(mode="json") for p in summary.pruned],
+        **({"left_out": [o.model_dump(mode="json") for o in summary.left_out]} if summary.left_out else {}),
         "label_needs": [n.model_dump(mode="json") for n in summary.label_needs],
         "waiting": [w.model_dump(mode="json") for w in summary.waiting],
         "failures": [f.model_dump(mode="json", exclude={"traceback"}) for f in summary.failures],
@@ -78,7 +80,9 @@ def _table(t: Table) -> dict[str, Any]:
     pairs = [p.model_dump(mode="json", include=fields) for p in t.pairs]
     unseen = [u.model_dump(mode="json") for u in t.unseen]
     found = {"dataset": t.dataset, "label_fraction": t.label_fraction, "recipes": recipes, "pairs": pairs}
-    return {**found, "unseen": unseen} if unseen else found
+    shift = t.shift.model_dump(mode="json", exclude={"maps": {"__all__": {"file"}}}) if t.shift else {}
+    further = {"unseen": unseen, "pointing": [one.model_dump(mode="json") for one in t.pointing], "shift": shift}
+    return found | {name: rows for name, rows in further.items() if rows}
 
 
 def _chain(chain: Chain) -> dict[str, Any]:
@@ -112,6 +116,9 @@ def show(summary: Summary) -> None:
             "pairs (positive: the first is better)", ("pair", "difference", "95% interval", "Holm p", "verdict"), pairs
         )
         _show_unseen(t, summary)
+        if t.shift is not None:
+            _show_shift(t.shift, t, summary)
+    _show_left_out(summary)
     _show_label_needs(summary)
     _show_chains(summary)
     for one in summary.pruned:
@@ -131,6 +138,41 @@ def _show_unseen(t: Table, summary: Summary) -> None:
             rows.append((name, _number(here), _number(e.mean), _span(e.low, e.high), _number(change)))
         title = f"unseen {u.dataset}: {summary.metric_title} over {u.n_units} {u.unit}s"
         table(title, ("recipe", "studied", "unseen", "95% interval", "change"), rows)
+
+
+def _show_shift(shift: Shifted, t: Table, summary: Summary) -> None:
+    """Write what recipes recover of a shift, and their scores by domain."""
+    out.print(shift.rule, markup=False)
+    rows = [
+        (
+            r.recipe,
+            _number(r.gain.mean),
+            _span(r.gain.low, r.gain.high),
+            "-" if r.share is None else f"{r.share:.0%}",
+            "-" if r.low is None or r.high is None else f"{r.low:.0%} to {r.high:.0%}",
+            r.verdict,
+            r.selection,
+        )
+        for r in shift.recovered
+    ]
+    columns = ("recipe", "gain", "95% interval", "share of gap", "95% interval", "verdict", "weights chosen")
+    if rows:
+        table(f"{t.dataset}: against {shift.source_only} on {', '.join(shift.target)}", columns, rows)
+    by_domain = [
+        (r.name, *(_number(d.estimates[r.name].mean if r.name in d.estimates else None) for d in shift.domains))
+        for r in t.recipes
+    ]
+    if shift.domains:
+        named = [f"{d.name} ({d.side}, {d.n_units})" for d in shift.domains]
+        table(f"{t.dataset}: {summary.metric_title} by domain", ("recipe", *named), by_domain)
+
+
+def _show_left_out(summary: Summary) -> None:
+    """Write recipes over domains that were left out in turn."""
+    for one in summary.left_out:
+        out.print(one.sentence, markup=False)
+        rows = [(n, _number(one.means[n]), *(_number(v[d]) for d in one.domains)) for n, v in one.values.items()]
+        table(f"{one.dataset}: each domain left out in turn", ("recipe", "mean", *one.domains), rows)
 
 
 def _show_label_needs(summary: Summary) -> None:

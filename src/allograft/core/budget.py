@@ -8,27 +8,46 @@ from pydantic import Field
 
 from allograft.core.config import Config
 
-__all__ = ["Budget", "Optim"]
+__all__ = ["Budget", "Optim", "PlayerOptim"]
 
 
 class Optim(Config):
     """An optimiser and its schedule.
 
     Args:
-        name: "adamw", "adam" or "sgd" (momentum 0.9, Nesterov off).
+        name: "adamw", "adam", "sgd" (momentum 0.9, Nesterov off) or "rmsprop" (squares decay by 0.9).
         lr: peak learning rate, > 0; the search on validation may replace it.
         weight_decay: decoupled for adamw, >= 0; never applied to norm layers and biases.
-        schedule: "cosine" to 0, "constant", or "poly" with power 0.9.
+        schedule: "cosine" to 0, "constant", "poly" with power 0.9, "inverse": lr / (1 + 10 p)^0.75 for progress p
+            in [0, 1] (Ganin et al. 2016); or "half_linear": constant for half of the steps, then linearly to 0.
         warmup: share of the steps with a linear rise from 0, in [0, 1).
         clip: largest gradient norm, None for none.
     """
 
-    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    name: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
-    schedule: Literal["cosine", "constant", "poly"] = "cosine"
+    schedule: Literal["cosine", "constant", "poly", "inverse", "half_linear"] = "cosine"
     warmup: float = Field(default=0.05, ge=0, lt=1)
     clip: float | None = Field(default=None, gt=0)
+
+    def betas(self) -> tuple[float, float]:
+        """Return how Adam's two moments decay."""
+        return 0.9, 0.999
+
+
+class PlayerOptim(Optim):
+    """The optimiser that a criterion brings for a player of its own; recipes do not have it.
+
+    Args:
+        beta: how Adam's first moment decays, in [0, 1); adversaries are commonly given 0.5.
+    """
+
+    beta: float = Field(default=0.9, ge=0, lt=1)
+
+    def betas(self) -> tuple[float, float]:
+        """Return how Adam's two moments decay."""
+        return self.beta, 0.999
 
 
 class Budget(Config):

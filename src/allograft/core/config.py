@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from allograft.core.errors import ConfigError, did_you_mean
 
-__all__ = ["Config", "canonical_json", "config_error", "inlined_schema", "read_yaml"]
+__all__ = ["Config", "canonical_json", "config_error", "inlined_schema", "parse_yaml", "read_yaml"]
 
 
 class Config(BaseModel):
@@ -57,6 +57,11 @@ _Loader.add_implicit_resolver(
 )
 
 
+def parse_yaml(text: str) -> Any:
+    """Return what a YAML document says; `on` and `yes` are words, true and false are not."""
+    return yaml.load(text, Loader=_Loader)
+
+
 def read_yaml(path: Path) -> Any:
     """Read one YAML document safely.
 
@@ -64,7 +69,7 @@ def read_yaml(path: Path) -> Any:
         ConfigError: the file cannot be read or is not YAML.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        return parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror}). Check the path."
         raise ConfigError(msg) from error

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["StreamSpec"]
+__all__ = ["Another", "StreamSpec"]
+
+
+class Another(NamedTuple):
+    """Which other case of the same group (patient) may be a partner.
+
+    Args:
+        domain: "other": of another domain (modality, scanner); "same": of the same; "any".
+        near: attribute whose number, a slice's or a visit's, may differ; empty: none is looked at.
+        within: by how much at most, > 0.
+    """
+
+    domain: Literal["any", "other", "same"] = "any"
+    near: str = ""
+    within: float = 1.0
 
 
 class StreamSpec(NamedTuple):
@@ -21,6 +35,11 @@ class StreamSpec(NamedTuple):
         share: of the budget's batch; rounded so that shares that sum to 1 give all of it.
         heads: further heads whose targets are handed out where the cases carry them (`Cohort.also`).
         pixels: the step changes images itself, so cached features of a frozen encoder would be of no use.
+        like: name of another stream of the objective: this one hands out the partner of each of its cases, a case of
+            the same group (patient), in its order, of the same place and augmented by the same draws.
+        match: attributes in which such partners agree besides, where a group has several cases (slices).
+        another: the partner is never the case itself but another of its group, with draws of its own; None: the case
+            that shows the same.
     """
 
     role: str = "train"
@@ -32,3 +51,6 @@ class StreamSpec(NamedTuple):
     share: float = 1.0
     pixels: bool = False
     heads: tuple[str, ...] = ()
+    like: str = ""
+    match: tuple[str, ...] = ()
+    another: Another | None = None

@@ -84,6 +84,7 @@ class Batch:
         views: further augmented copies.
         bag_index: (B,) which bag an instance belongs to, None where there are no bags.
         ids: case ids, B of them.
+        groups: their patients (or other independent units), B of them; empty where nobody asked.
     """
 
     image: Tensor | tuple[Tensor, ...]
@@ -94,6 +95,7 @@ class Batch:
     views: tuple[View, ...] = ()
     bag_index: Tensor | None = None
     ids: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on `device`."""
@@ -107,4 +109,5 @@ class Batch:
             views=tuple(View(view.image.to(device), view.draws) for view in self.views),
             bag_index=None if self.bag_index is None else self.bag_index.to(device),
             ids=self.ids,
+            groups=self.groups,
         )

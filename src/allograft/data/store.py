@@ -47,7 +47,7 @@ from allograft.data.store_index import StoreIndex, image_part, mask_part, places
 from allograft.data.store_key import mask_heads, store_key
 from allograft.data.store_write import repair_rows, write_store
 
-__all__ = ["Store"]
+__all__ = ["Box", "Store"]
 
 Box = tuple[slice, ...]
 Array = npt.NDArray[Any]
@@ -137,7 +137,7 @@ class Store:
             raise DataError(msg)
         return store
 
-    def __reduce__(self) -> tuple[type[Store], tuple[Path, StoreIndex, tuple[str, ...]]]:
+    def __reduce__(self) -> tuple[type[Store], tuple[Any, ...]]:
         """Travel to workers without the mapped arrays."""
         return Store, (self.path, self.index, self.repaired)
 

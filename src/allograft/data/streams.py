@@ -20,9 +20,11 @@ from torch import Tensor
 
 from allograft.core.errors import ConfigError
 from allograft.core.seeds import seed_for
+from allograft.core.stream_spec import Another
 from allograft.core.task import Task
 from allograft.data.case import Batch, Case, View
 from allograft.data.normalise import Normaliser
+from allograft.data.partners import Pairs, check_grids, other_cases, pair_cases
 from allograft.data.patch_stream import (
     IGNORED,
     Corner,
@@ -60,6 +62,10 @@ class StreamSource(Roster):
         in_place: make the views of the augmented image, not of the stored one, so that elements stay where they are
             wherever `view_augment` moves none.
         normalise: brings stored values to what the weights expect; acts last.
+        like: name of another source: hand out the partner of each of its cases, in its order, of the same place and
+            by the same draws; where a case has several (one of each domain), one is drawn.
+        match: attributes in which partners agree besides their group.
+        another: the partner is another case of the group, with draws of its own; None the case that shows the same.
     """
 
     store: Store
@@ -69,6 +75,9 @@ class StreamSource(Roster):
     view_augment: Augment | None = None
     in_place: bool = False
     normalise: Normaliser = field(default_factory=Normaliser)
+    like: str = ""
+    match: tuple[str, ...] = ()
+    another: Another | None = None
 
     def check(self, name: str) -> None:
         """Refuse what could not work, before the first step.
@@ -162,8 +171,9 @@ class StoreStreams:
         seed: of the run; the recipe is not part of it, so recipes see the same cases.
 
     Raises:
-        ConfigError: a source contradicts itself.
-        DataError: a source has no cases, lacks a case in its store, or holds a wrong target.
+        ConfigError: a source contradicts itself, or is like one that is not there.
+        DataError: a source has no cases, lacks a case in its store, or holds a wrong target; or a case has no
+            partner, or one on another grid.
     """
 
     def __init__(self, sources: Mapping[str, StreamSource], *, seed: int) -> None:
@@ -171,17 +181,45 @@ class StoreStreams:
         self.seed = seed
         for name, source in self.sources.items():
             source.check(name)
+        self._pairs = {name: self._paired(name, source) for name, source in self.sources.items() if source.like}
 
     def at(self, step: int) -> Mapping[str, Batch]:
         """Return one batch per stream for `step` (0, 1, ...)."""
         return {name: self._batch(name, source, step) for name, source in self.sources.items()}
 
+    def _paired(self, name: str, source: StreamSource) -> Pairs:
+        """Return the partners of a source that is like another, proven to lie where their cases lie."""
+        leader = self.sources.get(source.like)
+        if leader is None or leader.like:
+            msg = f"stream {name!r} is to be like {source.like!r}; name a stream with an order of its own."
+            raise ConfigError(msg)
+        where = f"stream {name!r}"
+        if source.another:
+            pairs = other_cases(leader.cohort, source.cohort, source.match, source.another, where=where)
+            if source.patches is None:
+                return pairs  # whole images are compared, so they need not lie on one grid
+        else:
+            pairs = pair_cases(leader.cohort, source.cohort, source.match, where=where)
+        check_grids(pairs, leader.store, source.store, where=where)
+        return pairs
+
+    def _partners(self, name: str, step: int, cases: Sequence[Case]) -> list[Case]:
+        """Return a partner of each case; of several one is drawn."""
+        pairs = self._pairs[name]
+        seeds = self._seeds(name, "partner", step, 0, [case.id for case in cases])
+        return [pairs[case.id][seed % len(pairs[case.id])] for case, seed in zip(cases, seeds, strict=True)]
+
     def _batch(self, name: str, source: StreamSource, step: int) -> Batch:
-        cases = source.cases(self.seed, name, step)
+        leader, led = source.like or name, self.sources[source.like or name]
+        lead = led.cases(self.seed, leader, step)
+        corners = self._corners(leader, led, step, lead)
+        cases = self._partners(name, step, lead) if source.like else lead
         ids = tuple(case.id for case in cases)
-        corners = self._corners(name, source, step, cases)
         stored = source.images(cases, corners)
-        draw = partial(self._draws, name, source, step, ids, shape=tuple(stored.shape[1:]))
+        drawn_for = tuple(case.id for case in lead)
+        draw = partial(
+            self._draws, name if source.another else leader, source, step, drawn_for, shape=tuple(stored.shape[1:])
+        )
         draws = draw(view=0)
         targets, present = source.numbers(cases)
         shown = source.augment.apply_batch(stored, draws)
@@ -201,6 +239,7 @@ class StoreStreams:
             spacing=source.spacing(cases),
             views=tuple(views),
             ids=ids,
+            groups=tuple(case.group for case in cases),
         )
 
     @staticmethod

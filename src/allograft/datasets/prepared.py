@@ -15,8 +15,9 @@ from allograft.core.atomic import folder_aside, write_text
 from allograft.core.config import Config, canonical_json
 from allograft.core.errors import DataError
 from allograft.core.private import home
-from allograft.data.case import Case, ImageRef
+from allograft.data.case import Case, ImageRef, Target
 from allograft.data.cohort import Cohort
+from allograft.data.io.nifti_write import save_nifti
 from allograft.data.origins import OnProgress, content_sha256, resolve
 from allograft.datasets.dataset import Dataset
 
@@ -30,7 +31,9 @@ __all__ = [
     "counts_of",
     "fetch",
     "made_once",
+    "save_classed",
     "save_pair",
+    "save_volumes",
     "sha256_of",
 ]
 
@@ -39,6 +42,8 @@ INDEX = "index.json"
 Sources = Mapping[str, tuple[str, str]]
 """By name: origin and SHA-256."""
 
+Affine = npt.NDArray[np.float64]
+
 
 class Item(Config):
     """One case of an index.
@@ -46,28 +51,38 @@ class Item(Config):
     Args:
         id: the case's name.
         image: file of the image, relative to the index.
-        mask: file of the mask.
+        mask: file of the mask, "" where the case has a class.
+        label: class index, None where the case has a mask.
         group: the independent unit.
         domain: template, scanner or modality.
-        sha256: of image and mask, then of the further channels.
-        counts: elements of each class, in the order of the classes.
+        sha256: of image and mask (where there is one), then of the further channels.
+        counts: of a mask, elements of each class, in the order of the classes.
         attributes: further facts.
         channels: files of further channels, after `image`'s.
     """
 
     id: str
     image: str
-    mask: str
+    mask: str = ""
+    label: int | None = None
     group: str
     domain: str
     sha256: tuple[str, ...]
-    counts: tuple[int, ...]
+    counts: tuple[int, ...] = ()
     attributes: Mapping[str, str] = {}
     channels: tuple[str, ...] = ()
 
     def images(self, folder: Path) -> tuple[ImageRef, ...]:
         """Return a reference for each channel file."""
         return tuple(ImageRef(folder / name) for name in (self.image, *self.channels))
+
+    def target(self, folder: Path) -> Target:
+        """Return the class index, or a reference to the mask."""
+        return ImageRef(folder / self.mask) if self.label is None else self.label
+
+    def files(self) -> tuple[str, ...]:
+        """Return all files, in the order of their hashes."""
+        return tuple(name for name in (self.image, self.mask, *self.channels) if name)
 
 
 class _Index(Config):
@@ -78,7 +93,7 @@ class _Known(NamedTuple):
     """What a case must be."""
 
     image: tuple[ImageRef, ...]
-    mask: ImageRef
+    target: Target | None
     group: str
 
 
@@ -127,11 +142,41 @@ def save_pair(folder: Path, item: Mapping[str, str], image: npt.NDArray[Any], la
     """
     files = folder / f"{item['id']}.npy", folder / f"{item['id']}-labels.npy"
     for path, array in zip(files, (image, labels.astype(np.uint8)), strict=True):
-        buffer = io.BytesIO()
-        np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
-        path.write_bytes(buffer.getvalue())
+        _save_array(path, array)
     names = {"image": files[0].name, "mask": files[1].name}
     return Item.model_validate({**item, **names, "sha256": sha256_of(*files), "counts": counts_of(labels, n)})
+
+
+def save_classed(folder: Path, item: Mapping[str, Any], image: npt.NDArray[Any], label: int) -> Item:
+    """Write an image (*S) as .npy file and return its row of the index, with a class index."""
+    file = folder / f"{item['id']}.npy"
+    _save_array(file, image)
+    return Item.model_validate({**item, "image": file.name, "label": label, "sha256": sha256_of(file)})
+
+
+def save_volumes(
+    folder: Path, item: Mapping[str, str], volumes: tuple[npt.NDArray[Any], npt.NDArray[Any]], affine: Affine, n: int
+) -> Item:
+    """Write a volume and its labels as NIfTI files and return their row of the index.
+
+    Args:
+        folder: where they go.
+        item: id, group and domain.
+        volumes: image and class indices, each (D, H, W), axes to superior, anterior, right.
+        affine: from (right, anterior, superior) index to world.
+        n: number of classes.
+    """
+    files = folder / f"{item['id']}.nii.gz", folder / f"{item['id']}-labels.nii.gz"
+    for path, volume in zip(files, volumes, strict=True):
+        save_nifti(path, volume.transpose(2, 1, 0), affine)
+    names = {"image": files[0].name, "mask": files[1].name}
+    return Item.model_validate({**item, **names, "sha256": sha256_of(*files), "counts": counts_of(volumes[1], n)})
+
+
+def _save_array(path: Path, array: npt.NDArray[Any]) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    path.write_bytes(buffer.getvalue())
 
 
 def made_once(name: str, settings: Mapping[str, Any], make: Callable[[Path], Sequence[Item]]) -> Path:
@@ -173,7 +218,7 @@ def cohort_of(dataset: Dataset, folder: Path, notes: Sequence[str], seen_as: Seq
         Case(
             id=item.id,
             image=item.images(folder),
-            targets={dataset.task.head: ImageRef(folder / item.mask)},
+            targets={dataset.task.head: item.target(folder)},
             group=item.group,
             domain=item.domain,
             attributes=dict(item.attributes),
@@ -185,23 +230,23 @@ def cohort_of(dataset: Dataset, folder: Path, notes: Sequence[str], seen_as: Seq
 
 
 def check_cohort(dataset: Dataset, cohort: Cohort, folder: Path) -> None:
-    """Compare a cohort with the index: the same cases, groups and masks, and files of the noted hashes.
+    """Compare a cohort with the index: the same cases, groups, masks and classes, and files of the noted hashes.
 
     Raises:
         DataError: something differs; says what.
     """
     items = _items(folder)
-    known = {i.id: _Known(i.images(folder), ImageRef(folder / i.mask), i.group) for i in items}
-    found = {c.id: _Known(c.image, _mask(c, dataset), c.group) for c in cohort}
+    known = {i.id: _Known(i.images(folder), i.target(folder), i.group) for i in items}
+    found = {c.id: _Known(c.image, c.targets.get(dataset.task.head), c.group) for c in cohort}
     odd = [name for name in {**known, **found} if known.get(name) != found.get(name)]
     if odd:
         msg = (
-            f"{dataset.name}: {len(odd)} cases are not those of the data set, first {odd[0]} (image, mask or group). "
+            f"{dataset.name}: {len(odd)} cases are not those of the data set, first {odd[0]} (image, label or group). "
             "Use the cohort as prepare() returns it."
         )
         raise DataError(msg)
     for item in items:
-        for name, expected in zip((item.image, item.mask, *item.channels), item.sha256, strict=True):
+        for name, expected in zip(item.files(), item.sha256, strict=True):
             if (got := content_sha256(folder / name)) != expected:
                 msg = f"{folder / name}: SHA-256 expected {expected}, got {got}. Remove its folder; it is made again."
                 raise DataError(msg)
@@ -232,14 +277,6 @@ def check_shares(dataset: Dataset, folder: Path, expected: Mapping[str, Sequence
                 f"{expected[domain][worst]:.4f} expected. Remove {folder}; it is made again."
             )
             raise DataError(msg)
-
-
-def _mask(case: Case, dataset: Dataset) -> ImageRef:
-    target = case.targets.get(dataset.task.head)
-    if not isinstance(target, ImageRef):
-        msg = f"{dataset.name}, case {case.id}: expected a mask, got {target!r}."
-        raise DataError(msg)
-    return target
 
 
 def _items(folder: Path) -> tuple[Item, ...]:

@@ -21,6 +21,7 @@ from allograft.functional.ramps import sigmoid_ramp
 __all__ = [
     "certainty_bound",
     "entropy",
+    "entropy_of_logs",
     "jitter",
     "log_shares",
     "mix",
@@ -69,6 +70,11 @@ def entropy(p: Tensor) -> Tensor:
     """
     each: Tensor = torch.special.entr(p)
     return each.sum(1)
+
+
+def entropy_of_logs(log_p: Tensor) -> Tensor:
+    """Return -sum_c p_c ln p_c, (B, *E), for log-probabilities (B, C, *E); its gradient is finite where p is 0."""
+    return -(log_p.exp() * log_p).sum(1)
 
 
 def certainty_bound(fraction: float, classes: int) -> float:

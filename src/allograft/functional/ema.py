@@ -6,12 +6,13 @@ Tarvainen, Valpola. Mean teachers are better role models. NeurIPS 2017. arXiv:17
 from __future__ import annotations
 
 import copy
+import math
 from typing import Literal, TypeVar
 
 import torch
 from torch import nn
 
-__all__ = ["ema_decay", "ema_update", "teacher_of"]
+__all__ = ["cosine_decay", "ema_decay", "ema_update", "teacher_of"]
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -31,6 +32,17 @@ def ema_decay(step: int, largest: float) -> float:
     [0.0, 0.5, 0.9]
     """
     return min(1.0 - 1.0 / (step + 1), largest)
+
+
+def cosine_decay(fraction: float, smallest: float) -> float:
+    """Return 1 - (1 - smallest) (cos(pi fraction) + 1) / 2: it rises from `smallest` to 1 over a run.
+
+    Grill et al. Bootstrap your own latent. NeurIPS 2020. arXiv:2006.07733
+
+    >>> [round(cosine_decay(t, 0.9), 3) for t in (0, 0.5, 1)]
+    [0.9, 0.95, 1.0]
+    """
+    return 1.0 - (1.0 - smallest) * (math.cos(math.pi * fraction) + 1.0) / 2.0
 
 
 @torch.no_grad()

@@ -15,6 +15,8 @@ from allograft.core.task import Task
 from allograft.nets.bags import Bagging
 from allograft.nets.encoders.cut import cut
 from allograft.nets.heads.instances import BagPool, Pooled, PooledInstances
+from allograft.nets.heads.kernel import KernelHead
+from allograft.nets.heads.kernel_voxel import KernelVoxelHead
 from allograft.nets.heads.linear import LinearHead
 from allograft.nets.heads.voxel import PointwiseHead
 from allograft.nets.network import Decoder, Encoder, Head, Network, axis_strides
@@ -69,7 +71,7 @@ def build_network(
 
     Args:
         spec: which network.
-        tasks: by head name.
+        tasks: by head name; none makes an encoder without heads.
         in_channels: channels of the data, taken where the spec leaves them open.
         seed: of the run.
         parts: what builds encoder and decoder, `catalog.parts(spec)`.
@@ -77,7 +79,7 @@ def build_network(
         channel_names: what the data's channels mean; weights are then adapted to them by name.
 
     Raises:
-        ConfigError: no head, a head name that cannot be used, or a segmentation without a decoder.
+        ConfigError: a head name that cannot be used, or a segmentation without a decoder.
     """
     _check(spec, tasks, parts)
     device = torch.device(device)
@@ -109,9 +111,13 @@ def _head(task: Task, encoder: Encoder, decoder: nn.Module | None, spec: NetSpec
     if task.dense:
         assert decoder is not None, "checked before"
         outputs = encoder.in_channels if task.kind == "restoration" else task.outputs
+        if spec.anchors:
+            return KernelVoxelHead(cast("Decoder", decoder).channels, outputs, spec.anchors)
         return PointwiseHead(encoder.dims, cast("Decoder", decoder).channels, outputs, dropout=spec.dropout)
     pooled = _pooled(spec, encoder)
     width, outputs = encoder.channels[-1], task.outputs
+    if pooled is None and spec.anchors:
+        return KernelHead(width, outputs, spec.anchors)
     if pooled is None:
         return LinearHead(width, outputs, dropout=spec.dropout)
     return PooledInstances(width, outputs, pool=pooled, kind=task.kind, dropout=spec.dropout)
@@ -147,9 +153,6 @@ def _drawn_from(*names: str | int, device: torch.device) -> Iterator[None]:
 
 def _check(spec: NetSpec, tasks: Mapping[str, Task], parts: Parts) -> None:
     assert bool(spec.decoder) == (parts.decoder is not None), "the factory is the catalog's for spec.decoder"
-    if not tasks:
-        msg = "a network needs at least one task, its heads come from them."
-        raise ConfigError(msg)
     dense = [name for name, task in tasks.items() if task.dense]
     if dense and not spec.decoder:
         kind = tasks[dense[0]].kind
@@ -161,7 +164,7 @@ def _check(spec: NetSpec, tasks: Mapping[str, Task], parts: Parts) -> None:
     if spec.bag is not None and dense:
         msg = f'net.bag: an image cut into {spec.bag.of} is judged as a whole, "{dense[0]}" by element. Leave it out.'
         raise ConfigError(msg)
-    if spec.pool != "mean" and len(dense) == len(tasks):
+    if spec.pool != "mean" and tasks and len(dense) == len(tasks):
         msg = f'net.pool: "{spec.pool}" does nothing in a segmentation, every element is judged. Leave it out.'
         raise ConfigError(msg)
     taken = nn.ModuleDict()

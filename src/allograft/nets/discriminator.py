@@ -1,4 +1,8 @@
-"""Discriminator: tells two kinds of cases apart by what a network says of them; see objectives/deep_adversarial.py."""
+"""Discriminators: tell two kinds of cases apart by what a network says or sees of them.
+
+`Discriminator` looks at probabilities and image together (objectives/deep_adversarial.py), `RowCritic` at features
+(objectives/dann.py, objectives/cdan.py).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from torch import Tensor, nn
 
 from allograft.nets.layers import conv, dropout
 
-__all__ = ["Discriminator"]
+__all__ = ["Discriminator", "RowCritic"]
 
 
 class Discriminator(nn.Module):
@@ -51,3 +55,23 @@ class _Mean(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(dim=2)
+
+
+class RowCritic(nn.Module):
+    """Two hidden layers with ReLU from features to one logit, above 0 for "target".
+
+    A row is a case or a position: with one row for each position this is a critic of 1 x 1 convolutions.
+
+    Args:
+        features: width F of a row.
+        hidden: width of both layers.
+    """
+
+    def __init__(self, features: int, hidden: int) -> None:
+        super().__init__()
+        first, second = nn.Linear(features, hidden), nn.Linear(hidden, hidden)
+        self.layers = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Linear(hidden, 1))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return (N,) logits for rows (N, F)."""
+        return cast("Tensor", self.layers(rows)).squeeze(1)

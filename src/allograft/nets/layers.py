@@ -14,15 +14,18 @@ __all__ = [
     "DropPath",
     "Extent",
     "conv",
+    "conv4",
     "dropout",
     "in_plane",
     "init_kaiming",
     "instance_norm",
     "max_pool",
     "norm",
+    "reflect_conv",
     "scaled",
     "subsample",
     "up_conv",
+    "up_conv4",
 ]
 
 Extent = int | tuple[int, ...]
@@ -81,6 +84,26 @@ def up_conv(
     rest = tuple(step - 1 for step in _each(factor, dims))
     how = {"stride": factor, "padding": kernel // 2, "output_padding": rest, "bias": bias}
     return _module(_of(UP_CONV, dims)(*channels, kernel, **how))
+
+
+def reflect_conv(dims: int, channels: tuple[int, int], kernel: int, *, stride: int = 1) -> nn.Module:
+    """Return a convolution with a bias that keeps the size at stride 1 and reflects the image at its borders.
+
+    Along each axis the image must have more than kernel // 2 elements.
+    """
+    assert kernel % 2 == 1, "even kernels cannot keep the size"
+    how = {"stride": stride, "padding": kernel // 2, "padding_mode": "reflect"}
+    return _module(_of(CONV, dims)(*channels, kernel, **how))
+
+
+def conv4(dims: int, channels: tuple[int, int], *, stride: int) -> nn.Module:
+    """Return a convolution of kernel 4, padded by 1, with a bias: stride 2 halves the size, stride 1 takes 1 off."""
+    return _module(_of(CONV, dims)(*channels, 4, stride=stride, padding=1))
+
+
+def up_conv4(dims: int, channels: tuple[int, int]) -> nn.Module:
+    """Return the transposed convolution of kernel 4 that doubles the size, with a bias."""
+    return _module(_of(UP_CONV, dims)(*channels, 4, stride=2, padding=1))
 
 
 def in_plane(dims: int, extent: int) -> Extent:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-__all__ = ["evaluating"]
+__all__ = ["evaluating", "unmoved"]
 
 
 @contextmanager
@@ -22,3 +22,17 @@ def evaluating(net: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def unmoved(net: nn.Module) -> Iterator[None]:
+    """Let passes without gradients through `net` in its own modes, and leave running statistics as they are."""
+    layers = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True

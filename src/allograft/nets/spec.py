@@ -84,6 +84,8 @@ class NetSpec(Config):
         width: multiplies channel counts where the encoder offers it, 1 is the paper's.
         dropout: probability on the pooled features before the head, in [0, 1).
         drop_path: largest stochastic-depth rate, in [0, 1).
+        anchors: cases that a kernel head compares an image with, 0 for a linear head. Procedures that write such a head
+            (tca) set it; a recipe cannot, for nothing would fill it.
     """
 
     encoder: str
@@ -96,6 +98,7 @@ class NetSpec(Config):
     width: float = Field(default=1.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     drop_path: float = Field(default=0.0, ge=0, lt=1)
+    anchors: int = Field(default=0, ge=0)
 
     def takes_weights_of(self, other: NetSpec) -> bool:
         """Tell whether weights for another spec's encoder are weights for this one's."""

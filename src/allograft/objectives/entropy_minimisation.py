@@ -30,7 +30,7 @@ from allograft.contracts import Criterion, Method, Progress, StreamSpec
 from allograft.core.reference import Reference
 from allograft.core.task import Task
 from allograft.data.case import Batch
-from allograft.functional.consistency import log_shares
+from allograft.functional.consistency import entropy_of_logs, log_shares
 from allograft.nets.network import Network
 from allograft.objectives.two_streams import Term, TwoStreamCriterion, TwoStreams, passes
 
@@ -73,5 +73,5 @@ class _EntropyMinimisation(TwoStreamCriterion):
         """Return the mean entropy, in [0, 1]."""
         out, other = passes(net, [train.image, unlabelled.image], joint=self.spec.joint_norm)
         logs = log_shares(self.logits(other), self.task.kind)
-        unsure = -(logs.exp() * logs).sum(1).mean() / math.log(logs.shape[1])
+        unsure = entropy_of_logs(logs).mean() / math.log(logs.shape[1])
         return Term(self.plain(out, train), unsure, {})

@@ -33,6 +33,10 @@ class Taught(TwoStreams):
     buffers: Literal["average", "copy", "own"] = "average"
     hand_on: Literal["student", "teacher"] = "student"
 
+    def decay_at(self, at: Progress) -> float:
+        """Return the share of itself that the teacher keeps after a step."""
+        return ema_decay(at.step, self.decay)
+
 
 class TaughtCriterion(TwoStreamCriterion):
     """Owns the teacher, which no player moves and which follows the student after every step.
@@ -62,8 +66,7 @@ class TaughtCriterion(TwoStreamCriterion):
 
     def after_step(self, nets: Mapping[str, Network], at: Progress) -> None:
         """Move the teacher; after the first step it is the student."""
-        decay = ema_decay(at.step, self.taught.decay)
-        ema_update(self.teacher, nets["net"], decay, buffers=self.taught.buffers)
+        ema_update(self.teacher, nets["net"], self.taught.decay_at(at), buffers=self.taught.buffers)
 
     def result(self, nets: Mapping[str, Network]) -> Network:
         """Return the student, or the teacher where it is to be handed on."""

@@ -73,6 +73,14 @@ class TwoStreams(Config):
                 "Use the objective supervised, or a classifying or segmenting task."
             )
             raise ConfigError(msg)
+        return self.plain(task)
+
+    def plain(self, task: Task) -> TaskLoss:
+        """Return the loss of the labelled half of any kind of task.
+
+        Raises:
+            ConfigError: the settings do not fit the task.
+        """
         return task_loss(
             task,
             label_smoothing=self.label_smoothing,

@@ -81,8 +81,8 @@ class ActiveLearning(Method):
         """Train stages "round-0", "round-1", ...; each one's network is a milestone, the last is returned.
 
         Raises:
-            ConfigError: no case is unlabelled, a person is asked for other labels than classes, or the network lacks
-                the dropout that the acquisition needs.
+            ConfigError: no case is unlabelled, a person is asked for other labels than classes or masks, or the network
+                lacks the dropout that the acquisition needs.
             Pending: a person is asked and has not answered yet.
         """
         labelled, rest = self._begin(lab)
@@ -104,8 +104,11 @@ class ActiveLearning(Method):
         if "unlabelled" not in lab.cohorts:
             msg = "active_learning: every training case is labelled. Name label_counts or label_fractions below 1."
             raise ConfigError(msg)
-        if self.oracle == "person" and lab.task.kind not in {"binary", "multiclass"}:
-            msg = f"active_learning: oracle: person gives classes, the task is a {lab.task.kind}. Use oracle: data."
+        if self.oracle == "person" and lab.task.kind not in {"binary", "multiclass", "segmentation"}:
+            msg = (
+                f"active_learning: oracle: person gives classes or masks, the task is a {lab.task.kind}. "
+                "Use oracle: data."
+            )
             raise ConfigError(msg)
         train, free = lab.cohorts["train"], lab.cohorts["unlabelled"]
         if self.start == "random":
@@ -142,7 +145,7 @@ class ActiveLearning(Method):
             if getattr(self.acquisition, "passes", 0):
                 require_dropout(started.net)  # before any training: a rehearsal comes here too
             return started
-        move = Full(decoder="copy" if last.decoder is not None else "fresh", heads="match")
+        move = Full(decoder="copy" if last.decoder is not None else "fresh", heads="copy")
         return lab.start(source=lab.source(last, f"round-{number - 1}"), start=move)
 
 

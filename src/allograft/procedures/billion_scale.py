@@ -32,7 +32,8 @@ from pydantic import Field, model_validator
 from allograft.contracts import Lab, Method
 from allograft.core.reference import Reference
 from allograft.nets.network import Network
-from allograft.procedures.self_training import Asking, go_on, pool_of, surest
+from allograft.procedures.continuation import go_on
+from allograft.procedures.self_training import Asking, pool_of, surest
 
 __all__ = ["BillionScale"]
 

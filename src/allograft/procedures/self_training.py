@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from allograft.contracts import Lab, Started
+from allograft.contracts import Lab
 from allograft.core.errors import ConfigError, DataError
 from allograft.data.cohort import Cohort
 from allograft.data.pseudo_labels import (
@@ -20,9 +20,8 @@ from allograft.data.pseudo_labels import (
     top_per_class,
 )
 from allograft.nets.network import Network
-from allograft.starts.full import Full
 
-__all__ = ["Asking", "go_on", "pool_of", "surest", "taught_by"]
+__all__ = ["Asking", "pool_of", "surest", "taught_by"]
 
 CLASSES = ("binary", "multiclass", "segmentation")
 
@@ -96,11 +95,6 @@ def taught_by(asking: Asking, *, floor: float, top: int, soft: bool) -> Cohort:
         return _told(asking, answers, surest_masks(proposed, answers.table, top=top, soft=soft))
     answers = answers_of(lab.predict(_stage(asking), asking.teacher, pool), pool)
     return _told(asking, answers, confident(pool, answers.table, floor=floor, top=top, soft=soft))
-
-
-def go_on(lab: Lab, net: Network, stage: str) -> Started:
-    """Return a network that begins as `net` ended, head and decoder too, with a plan that says so."""
-    return lab.start(source=lab.source(net, stage), start=Full(decoder="copy", heads="match"))
 
 
 def _stage(asking: Asking) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from allograft.report.across import Across, across, left_out_tables
 from allograft.report.asked import asked
 from allograft.report.cards import card
 from allograft.report.chains import plans, ways
@@ -22,6 +23,7 @@ from allograft.report.figures.swatch import fate_swatch, recipe_swatch, verdict_
 from allograft.report.heat import Gaze, gazes
 from allograft.report.method import how
 from allograft.report.pictures import LEGEND, Shown, shown_cases
+from allograft.report.pointing import pointing_tables
 from allograft.report.rounds import round_table
 from allograft.report.scores import (
     class_tables,
@@ -42,7 +44,7 @@ from allograft.report.tables import (
     steps_table,
 )
 from allograft.report.words import counted, table_title
-from allograft.study.summary import Fused, Layer, Pair, Summary, Table, Unseen
+from allograft.study.summary import Fused, Layer, Pair, Pointing, Summary, Table, Unseen
 
 __all__ = ["page"]
 
@@ -79,8 +81,10 @@ class View(NamedTuple):
     unseen: tuple[tuple[Unseen, Grid, Grid | None], ...]
     fused: tuple[tuple[Fused, Grid, Grid], ...]
     gazes: tuple[Gaze, ...]
+    pointing: tuple[tuple[Pointing, Grid, Grid | None], ...]
     runs: str
     encoder: str
+    across: Across | None
 
 
 def page(summary: Summary) -> dict[str, Any]:
@@ -106,6 +110,7 @@ def page(summary: Summary) -> dict[str, Any]:
         "verdict_of": {v.word: v for v in (*VERDICTS, WORSE)},
         "efficiency": _efficiency(summary, look),
         "asked": asked(summary, look),
+        "left_out": left_out_tables(summary),
         "coverage": _coverage(first),
         "cases": _cases(summary),
         "error_legend": LEGEND,
@@ -163,8 +168,10 @@ def _view(summary: Summary, table: Table, look: Mapping[str, Look], key: str) ->
         unseen=tuple(_unseen(summary, table)),
         fused=fused_tables(table, metric),
         gazes=gazes(table) if key == "t0" else (),
+        pointing=pointing_tables(table),
         runs=_repeats(summary, table),
         encoder=encoders[0] if len(encoders) == 1 else "",
+        across=across(table, summary, key),
     )
 
 

@@ -14,6 +14,7 @@ from allograft.study.summary import Summary
 
 __all__ = [
     "CLASS_COLOURS",
+    "DOMAIN_COLOURS",
     "ERRORS",
     "FATES",
     "GRID",
@@ -37,6 +38,8 @@ __all__ = [
 INK, MUTED, GRID, PAPER, SHADE = "#000001", "#000002", "#000003", "#000004", "#000005"
 REFERENCE, HEAT, ON_BAR, ON_DARK = "#00009f", "#0000bd", "#0000be", "#0000bf"
 _COLOURS = tuple(f"#0000{i:02x}" for i in range(0xA0, 0xA8))
+DOMAIN_COLOURS = _COLOURS
+"""Colours of domains in feature maps, in their order."""
 _MARKERS = ("s", "^", "D", "v", "p", ">", "h", "<")
 _DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (9, 2), (3, 1), (4, 1.5, 1, 1.5))
 

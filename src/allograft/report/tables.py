@@ -136,8 +136,11 @@ def matrix(table: Table) -> Grid:
 
 def steps_table(table: Table) -> Grid:
     """How soon each recipe's runs reached the threshold, with runs that never did."""
-    rows = []
+    rows, trained = [], {curve.recipe for curve in table.validation_curves}
     for r in table.recipes:
+        if r.name not in trained:
+            rows.append((Cell(r.name), Cell("–", None), Cell("solved without steps", 0)))
+            continue
         reached = round(r.reached * r.runs)
         missed = r.runs - reached
         never = f"{missed} of {counted(r.runs, 'run')} never reached it" if missed else "every run reached it"
@@ -204,6 +207,8 @@ def _named(r: Ranked, baseline: str, encoders: int) -> Cell:
     words += [f"objective {r.objective}"] if r.objective != "supervised" else []
     words += [f"procedure {r.procedure}"] if r.procedure != "finetune" else []
     words += [r.encoder] if encoders > 1 else []
+    words += [f"labels {r.learn}"] if r.learn else []
+    words += [f"chosen by {r.selects_by}"] if r.selects_by else []
     return Cell(r.name, below=" · ".join(words), mark="baseline" if r.name == baseline else "")
 
 

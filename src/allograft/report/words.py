@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from allograft.study.summary import Estimate, Table
 
-__all__ = ["begin", "counted", "interval", "number", "p_value", "percent", "signed", "span", "table_title"]
+__all__ = ["begin", "counted", "interval", "number", "p_value", "percent", "share", "signed", "span", "table_title"]
 
 NONE = "–"
 """What stands where there is no value."""
@@ -84,6 +84,18 @@ def percent(share: float | None) -> str:
     if (text == "100.0") != (share == 1) or (text == "0.0") != (share == 0):
         return "> 99.9 %" if share > 0.5 else "< 0.1 %"
     return f"{text.removesuffix('.0')} %"
+
+
+def share(value: float) -> str:
+    """Write a share that may lie outside 0 to 1.
+
+    What is ten wholes away is only said to be that far.
+
+    >>> share(-0.351), share(1.04), share(-0.001), share(-65.1)
+    ('−35 %', '104 %', '0 %', '< −1000 %')
+    """
+    text = f"{100 * value:.0f} %" if abs(value) <= 10 else f"{'< -' if value < 0 else '> '}1000 %"
+    return "0 %" if text == "-0 %" else text.replace("-", "−")
 
 
 def counted(n: int, thing: str) -> str:

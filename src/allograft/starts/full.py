@@ -10,7 +10,8 @@ Defaults  decoder = "fresh" (ours).  heads = "fresh" (paper).  channels = "auto"
           new_channels = "mean" (ours).  fill = "average" (ours).  kernel = "refuse" (ours).
 Differs   1. Where input channels or dimension differ, the tensor is converted, and the plan says how;
           the paper replicates grey images instead. 2. heads = "match" keeps the rows of classes that the
-          source names too, so that a network learns further classes; the paper has new ones only.
+          source names too, so that a network learns further classes, and heads = "copy" keeps whole heads, so
+          that the same task goes on; the paper has new ones only.
 Checked   tests/reference/test_full.py: copied tensors bit-equal to the file, heads untouched; features of
           the copied encoder equal the source network's; each option reaches its rows; a network with one
           class more answers for the old ones as the source does.
@@ -38,7 +39,8 @@ class Full(Method):
     Args:
         decoder: "fresh", or "copy" where the source has the same decoder.
         heads: "fresh", or "match": outputs for classes that the source names too keep their weights, others are
-            fresh. In a segmentation this needs decoder: copy, whose features a head reads.
+            fresh; or "copy", for the same task: every tensor of the heads is the source's. In a segmentation both
+            need decoder: copy, whose features a head reads.
         channels: how 3 input channels become c: "auto", "sum", "mean" or "cycle" (see `Rule`).
         new_channels: where channels are known by name, what a new one starts from: "mean", "zero" or "fresh" (see
             `Rule`).
@@ -59,7 +61,7 @@ class Full(Method):
     )
 
     decoder: Literal["fresh", "copy"] = "fresh"
-    heads: Literal["fresh", "match"] = "fresh"
+    heads: Literal["fresh", "match", "copy"] = "fresh"
     channels: Literal["auto", "sum", "mean", "cycle"] = "auto"
     new_channels: Literal["mean", "zero", "fresh"] = "mean"
     fill: Literal["average", "centre", "slice"] = "average"
@@ -71,20 +73,22 @@ class Full(Method):
         Raises:
             PlanError: rows of a segmentation's head are to be kept without the decoder that they read.
         """
-        fresh = ("head", "decoder") if self.decoder == "fresh" else ("head",)
         rules = (
             *self._heads(net),
-            Rule(where=Where(stages=fresh), action=Action.FRESH, why="new task"),
             Rule(action=Action.COPY, why="full transfer", **self.model_dump(include={*CONVERTED})),
         )
         return build_plan(net, source, rules, start=self.name)
 
     def _heads(self, net: Network) -> tuple[Rule, ...]:
-        """Return the rule that keeps rows of heads, where it is asked for."""
+        """Return the rules of heads and decoder where they are not copied like the rest."""
+        fresh = ("head", "decoder") if self.decoder == "fresh" else ("head",)
+        new = Rule(where=Where(stages=fresh), action=Action.FRESH, why="new task")
         if self.heads == "fresh":
-            return ()
+            return (new,)
         if net.decoder is not None and self.decoder == "fresh":
-            msg = 'start "full": heads = "match" keeps rows that read the source\'s decoder. Set decoder: copy too.'
+            msg = f'start "full": heads = "{self.heads}" keeps rows that read the source\'s decoder. Set decoder: copy.'
             raise PlanError(msg)
+        if self.heads == "copy":
+            return ()
         where = Where(stages=tuple(f"head.{name}" for name in net.heads))
-        return (Rule(where=where, action=Action.SELECT, why="classes by name", by="name"),)
+        return (Rule(where=where, action=Action.SELECT, why="classes by name", by="name"), new)

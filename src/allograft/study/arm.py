@@ -12,18 +12,22 @@ import numpy as np
 from allograft.contracts import Objective, Paired, Streams, StreamSpec, Validate
 from allograft.core.config import canonical_json
 from allograft.core.errors import ConfigError, DataError, did_you_mean
+from allograft.core.seeds import seed_for
 from allograft.core.task import Task
 from allograft.data.cohort import Cohort
 from allograft.data.feature_streams import FeatureSource, FeatureStreams
 from allograft.data.predictions import Predictions
 from allograft.data.proposals import Proposals
 from allograft.data.roster import Roster
-from allograft.data.streams import StoreStreams
+from allograft.data.streams import StoreStreams, StreamSource
 from allograft.data.transforms.augment import Augment
 from allograft.metrics.log_loss import LogLoss
 from allograft.nets.network import Network
+from allograft.objectives.pretext import IMAGES, Pretext
+from allograft.study.blind_choice import BlindChoice
 from allograft.study.grid import Search
 from allograft.study.pool import Pool
+from allograft.study.pretext_watch import PretextWatch
 from allograft.study.recipe import Recipe
 from allograft.study.roles import role_missing, stream_counts
 from allograft.train.device import Device
@@ -36,10 +40,14 @@ __all__ = ["Arm", "StageData", "is_judged"]
 
 @dataclass(frozen=True)
 class StageData:
-    """What a stage reads: batches, and the score on validation; None where no stream has labels to be judged by."""
+    """What a stage reads: batches, and the score on validation; None where no stream has labels to be judged by.
+
+    `watch` looks at a pretext task, which nothing is chosen by.
+    """
 
     streams: Streams
     validate: Validate | None
+    watch: PretextWatch | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +61,8 @@ class Arm:
         device: resolved.
         source: opened weights, None for none.
         search: the learning-rate search.
-        select_by: "metric" or "loss".
+        select_by: what validation decides by: "metric", "loss", or the rule of `blind`.
+        blind: scores networks without labels of the target, where the recipe is to be chosen so.
         augment: what training images go through.
         cache: folder of feature caches.
     """
@@ -65,6 +74,7 @@ class Arm:
     source: SourceWeights | None
     search: Search
     select_by: str
+    blind: BlindChoice | None = None
     augment: Augment
     cache: Path
 
@@ -97,7 +107,7 @@ class Arm:
 
     def score(self, net: Network, cohort: Cohort) -> float:
         """Return what validation says of a network: the primary metric or the negative log loss, larger is better."""
-        return self._score(self.predict(net, cohort), cohort)["score"]
+        return self._score(net, self.predict(net, cohort), cohort)["score"]
 
     def pool_of(self, cohort: Cohort) -> Pool:
         """Return the data set that a cohort's cases come from."""
@@ -116,21 +126,46 @@ class Arm:
                 name: FeatureSource(**_fields(roster), ids=ids, levels=levels) for name, roster in rosters.items()
             }
             return StageData(FeatureStreams(sources, seed=seed), self._validate([cohorts["val"]], cache))
-        images = {
-            name: self.pool_of(roster.cohort).stream(roster, self.augment, specs[name].views, specs[name].look)
-            for name, roster in rosters.items()
-        }
+        images = self._sources(objective, rosters)
         read = [spec.role for spec in objective.streams().values() if spec.labelled]
         helping = [f"val:{role}" for role in read if f"val:{role}" in cohorts]
         judged = [cohorts[role] for role in (["val"] if "train" in read else helping or ["val"])]
         validate = self._validate(judged, None) if is_judged(objective) else None
-        return StageData(StoreStreams(images, seed=seed), validate)
+        return StageData(StoreStreams(images, seed=seed), validate, self._watch(objective, cohorts, counts))
+
+    def _sources(self, objective: Objective, rosters: Mapping[str, Roster]) -> dict[str, StreamSource]:
+        """Return the streams of images of an objective."""
+        specs = objective.streams()
+        return {
+            name: replace(
+                self.pool_of(roster.cohort).stream(roster, self.augment, specs[name].views, specs[name].look),
+                like=specs[name].like,
+                match=specs[name].match,
+                another=specs[name].another,
+            )
+            for name, roster in rosters.items()
+        }
+
+    def _watch(
+        self, objective: Objective, cohorts: Mapping[str, Cohort], counts: Mapping[str, int]
+    ) -> PretextWatch | None:
+        """Return what looks at a pretext task on validation images, None for other objectives."""
+        if not isinstance(objective, Pretext) or f"val:{IMAGES}" not in cohorts:
+            return None
+        held = {**cohorts, IMAGES: cohorts[f"val:{IMAGES}"]}
+        rosters = {name: self._roster(name, spec, held, counts[name]) for name, spec in objective.streams().items()}
+        streams = StoreStreams(self._sources(objective, rosters), seed=seed_for("pretext watch"))
+        labelled = [cohorts[role].labelled() for role in ("train", "val")]
+        cases = replace(labelled[0], cases=(*labelled[0].cases, *labelled[1].cases))
+        return PretextWatch(pool=self.pool, device=self.device, streams=streams, cases=cases)
 
     def cached(self, plan: TransferPlan, objective: Objective, read: Sequence[Cohort]) -> bool:
         """Tell whether a stage trains on cached features: whole images, not augmented, and a frozen encoder."""
         if self.pool.patches is not None or self.augment.steps or any(self.pool_of(c) is not self.pool for c in read):
             return False
-        if isinstance(objective, Paired) or any(spec.views or spec.pixels for spec in objective.streams().values()):
+        if isinstance(objective, Paired) or any(
+            spec.views or spec.pixels or spec.like for spec in objective.streams().values()
+        ):
             return False
         return encoder_frozen(plan, self.recipe.budget.steps)
 
@@ -199,13 +234,13 @@ class Arm:
         """Return the validation: the primary metric or the negative log loss decides; a mean over data sets."""
 
         def score(net: Network) -> Mapping[str, float]:
-            each = [self._score(self.predict(net, cohort, cache), cohort) for cohort in cohorts]
+            each = [self._score(net, self.predict(net, cohort, cache), cohort) for cohort in cohorts]
             names = dict.fromkeys(name for one in each for name in one)
             return {name: float(np.mean([one[name] for one in each if name in one])) for name in names}
 
         return score
 
-    def _score(self, found: Predictions, cohort: Cohort) -> dict[str, float]:
+    def _score(self, net: Network, found: Predictions, cohort: Cohort) -> dict[str, float]:
         """Return the score that decides, larger is better, and what it is made of."""
         metric = self.pool_of(cohort).metric
         value = metric.value(found)
@@ -213,6 +248,8 @@ class Arm:
         if found.masks is None:
             scores["log_loss"] = LogLoss().value(found)
             chosen = -scores["log_loss"] if self.select_by == "loss" else chosen
+        if self.blind is not None and self.pool_of(cohort) is self.pool:
+            return {"score": self.blind.score(net, found, cohort), **scores}
         if not np.isfinite(chosen):
             msg = (
                 f"{metric.title} has no value on the {len(cohort)} validation cases of {cohort.name}: a class "

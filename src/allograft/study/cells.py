@@ -15,11 +15,11 @@ from allograft.study.store import RunStore
 __all__ = ["cells_of", "whole_seeds"]
 
 
-def cells_of(store: RunStore, keys: Sequence[RunKey], task: Task) -> list[Cell]:
-    """Return recipe by seed, each with its folds in order."""
+def cells_of(store: RunStore, keys: Sequence[RunKey], task: Task, part: str = "test") -> list[Cell]:
+    """Return recipe by seed, each with its folds in order; `part` names other predictions of the runs than of test."""
     folds: dict[tuple[str, int], list[Predictions]] = defaultdict(list)
     for key in sorted(keys, key=lambda key: key.fold):
-        folds[key.recipe, key.seed].append(from_frame(store.predictions(key.id), task))
+        folds[key.recipe, key.seed].append(from_frame(store.predictions(key.id, part), task))
     return [Cell(recipe, seed, tuple(found)) for (recipe, seed), found in folds.items()]
 
 

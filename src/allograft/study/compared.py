@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from allograft.core.config import Config
 
-__all__ = ["Estimate", "Fused", "Pair"]
+__all__ = ["Estimate", "Fused", "Pair", "seen_from"]
 
 
 class Estimate(Config):
@@ -64,3 +64,12 @@ class Fused(Config):
     estimate: Estimate
     members: Mapping[str, Estimate]
     pairs: tuple[Pair, ...]
+
+
+def seen_from(pair: Pair, baseline: str) -> Pair:
+    """Turn a pair so that the baseline is `b`: a difference above 0 favours the other recipe."""
+    if pair.a != baseline:
+        return pair
+    ci = None if pair.ci is None else (-pair.ci[1], -pair.ci[0])
+    difference = None if pair.difference is None else -pair.difference
+    return pair.model_copy(update={"a": pair.b, "b": pair.a, "difference": difference, "ci": ci})

@@ -33,12 +33,17 @@ def validation_curves(store: RunStore, keys: Sequence[RunKey], share: float, bas
 
     Bands are the middle 80 % of runs. The threshold is `share` of the median best validation score of
     the baseline (of the first recipe where the baseline has no runs); where scores are negative
-    (losses) it is the best score divided by `share`. A run that never reaches it is censored.
+    (losses) it is the best score divided by `share`. A run that never reaches it is censored. Of several
+    stages it is the last that validation judged: one that reads no labels has no score. A recipe that is
+    solved without steps has no curve.
     """
     rows: dict[str, list[list[dict[str, Any]]]] = defaultdict(list)
     for key in keys:
         stages = json.loads((store.run_folder(key.id) / "stages.json").read_text(encoding="utf-8"))
-        rows[key.recipe].append(stages[-1]["history"]["rows"])
+        if run := _judged(stages):  # what is solved at once has no steps
+            rows[key.recipe].append(run)
+    if not rows:
+        return Curves((), (), {})
     score = {
         name: [[(r["step"], r["validation"]["score"]) for r in run] for run in runs] for name, runs in rows.items()
     }
@@ -50,6 +55,12 @@ def validation_curves(store: RunStore, keys: Sequence[RunKey], share: float, bas
         found = median_steps([steps_to_threshold(run, threshold) for run in runs])
         steps[name] = (found.steps, found.reached / found.runs)
     return Curves(tuple(_curve(n, r) for n, r in score.items()), tuple(_curve(n, r) for n, r in loss.items()), steps)
+
+
+def _judged(stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of the last stage that was validated, of the last one where none was."""
+    each: list[list[dict[str, Any]]] = [stage["history"]["rows"] for stage in stages]
+    return next((rows for rows in reversed(each) if rows and "score" in rows[-1]["validation"]), each[-1])
 
 
 def _loss(train: Mapping[str, float]) -> float:

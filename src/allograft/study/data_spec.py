@@ -21,6 +21,7 @@ from allograft.data.manifest import ManifestSpec
 from allograft.data.preprocess import Preprocess
 from allograft.data.sniff import open_data
 from allograft.datasets.dataset import Dataset, with_settings
+from allograft.study.shift import Shift
 
 __all__ = ["DataSpec", "TaskSpec", "fingerprint", "known_dataset", "open_cohort", "under_names"]
 
@@ -76,6 +77,7 @@ class DataSpec(Config):
             names its channels are adapted by these names. Layouts that name them need none; red, green and blue
             of colour pictures are known.
         preprocess: of these images, None takes the study's.
+        shift: of cases with a domain, whose labels are used and which domains are predicted (domain adaptation).
         score_by: of a classification, what is scored: each "case", or each "group" by the mean of its cases'
             probabilities (the frames of a video; name its column as group). Training sees single cases.
         regions: of a segmentation, what is scored in place of single classes (see `Task`).
@@ -100,6 +102,7 @@ class DataSpec(Config):
     unit: str = "patient"
     channels: tuple[str, ...] = ()
     preprocess: Preprocess | None = None
+    shift: Shift | None = None
     score_by: Literal["case", "group"] = "case"
     regions: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     also: Mapping[str, AlsoSpec] = Field(default_factory=dict)
@@ -201,7 +204,8 @@ def _joined(cohort: Cohort, more: Cohort, spec: DataSpec) -> Cohort:
 
 def _as_said(cohort: Cohort, spec: DataSpec) -> Cohort:
     """Let the cohort be what the study says of it."""
-    return _with_scoring(replace(cohort, channels=spec.channels) if spec.channels else cohort, spec)
+    named = replace(cohort, channels=spec.channels) if spec.channels else cohort
+    return _with_scoring(spec.shift.of(named) if spec.shift else named, spec)
 
 
 def under_names(cohorts: Mapping[str, Cohort], helpers: Collection[str]) -> dict[str, Cohort]:

@@ -23,8 +23,10 @@ from allograft.weights.card import WeightSource
 __all__ = ["card_facts", "cohort_card", "data_facts", "environment", "recipe_words"]
 
 
-def recipe_words(recipe: Recipe) -> dict[str, Any]:
-    """Return a recipe as a table shows it."""
+def recipe_words(recipe: Recipe, study: Study) -> dict[str, Any]:
+    """Return a recipe as a table shows it; what chose its weights only where the study's rule does not say so."""
+    by = study.chooses_by(recipe)
+    newer = {"learn": recipe.learn, "selects_by": by if by != study.select_by else recipe.select_by}
     return {
         "start": _method(recipe.start),
         "tuning": _method(recipe.tuning),
@@ -32,6 +34,7 @@ def recipe_words(recipe: Recipe) -> dict[str, Any]:
         "objective": _method(recipe.objective),
         "procedure": _method(recipe.procedure),
         "encoder": recipe.net.encoder,
+        **{name: value for name, value in newer.items() if value is not None},
     }
 
 

@@ -18,14 +18,17 @@ ALL = "*"
 """What the results table writes for the case of a metric that belongs to the whole test set."""
 
 
-def to_frame(p: Predictions, names: Mapping[str, str]) -> pd.DataFrame:
-    """Return one row per case: case, unit, target(s), logits z0.. and probabilities p0...
+def to_frame(p: Predictions, names: Mapping[str, str], domains: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Return one row per case: case, unit, domain where one is given, target(s), logits z0.. and probabilities p0...
 
     Args:
         p: predictions.
         names: pseudonym of every id and group.
+        domains: scanner, site, protocol or modality of every id, under a shift; None or empty elsewhere.
     """
     columns: dict[str, object] = {"case": [names[i] for i in p.ids], "unit": [names[g] for g in p.groups]}
+    if domains:
+        columns["domain"] = [domains[i] for i in p.ids]
     if p.masks is not None:
         return pd.DataFrame(columns | _mask_columns(p.masks))
     targets = p.targets[:, None] if p.targets.ndim == 1 else p.targets
@@ -35,7 +38,7 @@ def to_frame(p: Predictions, names: Mapping[str, str]) -> pd.DataFrame:
 
 
 def from_frame(frame: pd.DataFrame, task: Task) -> Predictions:
-    """Return the predictions that `to_frame` wrote, under pseudonyms."""
+    """Return the predictions that `to_frame` wrote, under pseudonyms; domains are not part of them."""
     if task.kind == "segmentation":
         return Predictions.of_masks(task, tuple(frame["case"]), tuple(frame["unit"]), _masks(frame))
 

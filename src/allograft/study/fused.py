@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from allograft.study.compared import Fused
 from allograft.study.heat import looked
 from allograft.study.outcome import RunKey
+from allograft.study.pointing import read_pointing
 from allograft.study.store import RunStore
 from allograft.study.summary import Table
 
@@ -37,9 +38,14 @@ def with_kept(
         for one in map(Fused.model_validate, json.loads(path.read_text(encoding="utf-8"))):
             if (one.dataset, one.label_fraction) == (table.dataset, table.label_fraction):
                 (fused if known.issuperset(one.runs) else outdated).append(one)
-    maps = looked(store, finished, [recipe.name for recipe in table.recipes])
+    recipes = [recipe.name for recipe in table.recipes]
+    kept = {
+        "fused": tuple(fused),
+        "looked": looked(store, finished, recipes),
+        "pointing": read_pointing(store, finished, recipes, table.unit),
+    }
     said = [
         *said,
         *(f'fusion "{one.name}": made of runs that the study no longer has; fuse again.' for one in outdated),
     ]
-    return table.model_copy(update={"fused": tuple(fused), "looked": maps}), said
+    return table.model_copy(update=kept), said

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -18,7 +18,8 @@ from allograft.infer.views import Views
 from allograft.study.data_spec import DataSpec
 from allograft.study.outcome import RunKey
 from allograft.study.prune import Prune
-from allograft.study.recipe import Recipe
+from allograft.study.recipe import Recipe, SelectBy
+from allograft.study.shift import apart
 
 __all__ = ["Search", "Study", "read_study"]
 
@@ -87,7 +88,10 @@ class Study(Config):
         search: the learning-rate search.
         views: what a network predicts an image from, in validation and test alike: "plain", or for 2-D
             classification "ten_crop", the mean over four corners, centre and their mirror images.
-        select_by: what validation chooses weights and rates by: the primary metric or the loss.
+        select_by: what validation chooses weights and rates by: the primary "metric" or the "loss"; under a shift,
+            where validation has the source's labels, also what needs no label of the target: "entropy" of its
+            predictions, or "importance" (the source's loss, weighted towards the target); recipes with `learn: target`
+            are then judged by the metric.
         accept_licence: cards whose non-commercial licence the user accepts.
         prune: recipes to leave out, or to run first, by what their source promises; never decides who wins.
     """
@@ -111,9 +115,36 @@ class Study(Config):
     augment: Augment = Augment(preset="light")
     search: Search = Search()
     views: Views = "plain"
-    select_by: Literal["metric", "loss"] = "metric"
+    select_by: SelectBy = "metric"
     accept_licence: tuple[str, ...] = ()
     prune: Prune | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _each_left_out(cls, data: Any) -> Any:
+        specs = data.get("datasets") if isinstance(data, Mapping) else None
+        if not isinstance(specs, list | tuple) or not all(isinstance(spec, Mapping) for spec in specs):
+            return data
+        return {**data, "datasets": [one for spec in specs for one in apart(spec)]}
+
+    @model_validator(mode="after")
+    def _shifted(self) -> Self:
+        shifted = [data.name for data in self.datasets if data.shift is not None]
+        if shifted and (self.label_counts or self.label_fractions != (1.0,)):
+            msg = f'label_counts and label_fractions do not go with the shift of "{shifted[0]}"; name shift.labels'
+            raise ValueError(msg)
+        blind = {"entropy", "importance"}
+        for recipe in self.recipes:
+            if recipe.learn is not None and len(shifted) < len(self.datasets):
+                msg = f'recipe "{recipe.name}": learn: {recipe.learn} needs a shift in every studied data set'
+                raise ValueError(msg)
+            if (recipe.select_by or self.select_by) in blind and len(shifted) < len(self.datasets):
+                msg = f"select_by: {recipe.select_by or self.select_by} needs a shift in every studied data set"
+                raise ValueError(msg)
+        if extra := [data.name for data in (*self.auxiliary, *self.unseen) if data.shift is not None]:
+            msg = f'"{extra[0]}": shift is for studied data sets'
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -182,6 +213,11 @@ class Study(Config):
         """Return the study with further cards whose non-commercial licence the user accepts."""
         return self.model_copy(update={"accept_licence": tuple(dict.fromkeys((*self.accept_licence, *licences)))})
 
+    def chooses_by(self, recipe: Recipe) -> SelectBy:
+        """Return what validation chooses a recipe's weights by; one that has all target labels is judged by them."""
+        blind = self.select_by in {"entropy", "importance"}
+        return recipe.select_by or ("metric" if blind and recipe.learn == "target" else self.select_by)
+
     def recipe(self, name: str) -> Recipe:
         """Return the recipe called `name`."""
         return next(recipe for recipe in self.recipes if recipe.name == name)
@@ -204,9 +240,12 @@ class Study(Config):
 
     def _key(self, recipe: Recipe, data: str, cell: tuple[int, int, float], identity: Mapping[str, Any]) -> RunKey:
         fold, seed, fraction = cell
+        # A field that is newer than a run changes the run's id only where it is set.
+        unset: dict[str, Any] = {f: True for f in ("learn", "select_by") if getattr(recipe, f) is None}
+        unset |= {} if recipe.net.anchors else {"net": {"anchors"}}
         shared = {"preprocess", "patches", "augment", "search", "select_by", "views", "folds", "primary_metric"}
         facts = RunFacts(
-            recipe=recipe.model_dump(mode="json", exclude={"name"}),
+            recipe=recipe.model_dump(mode="json", exclude={"name": True, **unset}),
             shared=self.model_dump(mode="json", include=shared),
             identity=dict(identity),
             cell=(data, fold, seed, fraction),

@@ -12,7 +12,8 @@ __all__ = ["headline", "pruned_words"]
 def headline(tables: Sequence[Table], baseline: str, metric: str, *, larger_is_better: bool = True) -> tuple[str, ...]:
     """Return the verdict of a study.
 
-    First who won and whether that is real, then each comparison with the baseline.
+    First what methods recover of a shift, where there is one; then who won and whether that is real; then each
+    comparison with the baseline.
 
     Args:
         tables: by data set and label fraction, the most labels first.
@@ -22,7 +23,7 @@ def headline(tables: Sequence[Table], baseline: str, metric: str, *, larger_is_b
     """
     if not tables:
         return ("Nothing can be said yet: no seed is finished for all recipes.",)
-    said: list[str] = []
+    said = [sentence for i, table in enumerate(tables) for sentence in _across(table, whole=i == 0)]
     for table in tables:
         where = f"On {table.dataset}" + (f" with {table.label_fraction:.0%} of the labels" if len(tables) > 1 else "")
         said.append(f"{where}: {_winner(table, metric, 'highest' if larger_is_better else 'lowest')}")
@@ -41,6 +42,13 @@ def pruned_words(pruned: Sequence[Pruned]) -> tuple[str, ...]:
         f"{_list(names)} {was} left out before training by an estimate of the source; this verdict says nothing of how "
         f"{they} would have done.",
     )
+
+
+def _across(table: Table, *, whole: bool) -> tuple[str, ...]:
+    """Say what methods recover where a data set has a shift; of the first table also the gap and the cost."""
+    said = table.shift.sentences if table.shift is not None else ()
+    opened = tuple(f"On {table.dataset}: {s[:1].lower()}{s[1:]}" if i == 0 else s for i, s in enumerate(said))
+    return opened if whole else opened[:1]
 
 
 def _winner(table: Table, metric: str, most: str) -> str:

@@ -25,9 +25,10 @@ from allograft.study.heat import CASES, HEAT, Heat, write_heat
 from allograft.study.pool import Pool
 from allograft.study.slices import grey
 
-__all__ = ["keep_heat"]
+__all__ = ["KINDS", "asked_classes", "keep_heat"]
 
 KINDS = ("multiclass", "binary", "multilabel")
+"""Tasks that have classes of whole cases."""
 
 
 def keep_heat(aside: Path, pool: Pool, net: Network, cohort: Cohort, names: Mapping[str, str]) -> None:
@@ -51,7 +52,7 @@ def keep_heat(aside: Path, pool: Pool, net: Network, cohort: Cohort, names: Mapp
     image = batch.image.to(next(net.parameters()).device)
     with evaluating(net):
         said = probabilities(net(image).logits[pool.task.head], pool.task.kind).cpu()
-        asked = _asked(pool.task, batch.targets[pool.task.head].cpu(), said)
+        asked = asked_classes(pool.task, batch.targets[pool.task.head].cpu(), said)
         looks = _looks(net, image, asked, pool.task.head)
     for i, name in enumerate(some.ids if looks is not None else ()):
         assert looks is not None, "there are no names otherwise"
@@ -71,7 +72,7 @@ def _looks(net: Network, image: torch.Tensor, asked: torch.Tensor, head: str) ->
     return Attention(heat, torch.zeros(len(heat), 0), ())
 
 
-def _asked(task: Task, targets: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+def asked_classes(task: Task, targets: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
     """Return the class that each map is about: the true one (the first of several), the predicted one without truth."""
     if task.kind == "multilabel":
         return torch.where((targets > 0).any(1), (targets > 0).long().argmax(1), said.argmax(1))

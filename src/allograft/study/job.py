@@ -19,20 +19,16 @@ from allograft.core.atomic import write_text
 from allograft.core.config import canonical_json
 from allograft.core.errors import AllograftError, Pending
 from allograft.core.private import hide
-from allograft.core.seeds import seed_for
 from allograft.data.case import Case
 from allograft.data.cohort import Cohort
-from allograft.data.normalise import fit_statistics, normaliser
 from allograft.data.predictions import Predictions
-from allograft.data.split import label_fraction
-from allograft.data.unlabelled import without_label
 from allograft.infer.score_masks import Labels
-from allograft.metrics import METRICS
 from allograft.metrics.temperature import fit_temperature
 from allograft.nets.network import Network
-from allograft.study.arm import Arm
+from allograft.study.casting import cast_run
 from allograft.study.collapsed import collapse_notes
 from allograft.study.desk import Desk
+from allograft.study.feature_maps import Held, keep_feature_map
 from allograft.study.frames import metric_rows, to_frame
 from allograft.study.heat_maps import keep_heat
 from allograft.study.inspection import inspect_layers
@@ -41,14 +37,14 @@ from allograft.study.keeping import keep_bundle
 from allograft.study.lab import RunLab
 from allograft.study.label_maps import LABELS, write_labels
 from allograft.study.outcome import Done, Failed, RunKey, Waiting
-from allograft.study.pool import Pool
+from allograft.study.pointing_maps import keep_pointing
 from allograft.study.prepared import Prepared, load_prepared
+from allograft.study.pretext_pictures import PICTURES
 from allograft.study.provenance import write_made_with
-from allograft.study.sides import unmirrored
+from allograft.study.run_arm import make_arm
+from allograft.study.shift import domain_names
 from allograft.study.slices import SLICES, cut_slice, write_slice
-from allograft.study.sources import open_source
 from allograft.study.store import RunStore
-from allograft.weights.source import SourceWeights
 
 __all__ = ["run_one"]
 
@@ -78,86 +74,26 @@ def run_one(key: RunKey, folder: Path) -> Done | Failed | Waiting:
         return Failed(key=key, error=type(error).__name__, message=message, traceback=shown)
 
 
-def make_arm(prepared: Prepared, key: RunKey, train: Cohort) -> Arm:
-    """Join a recipe with data, device and weights.
-
-    Args:
-        prepared: the study.
-        key: which run.
-        train: training cases; a network without a card is normalised by their mean and std.
-    """
-    study = prepared.study
-    recipe = study.recipe(key.recipe)
-    source = open_source(recipe.source, prepared.base) if recipe.source else None
-    return Arm(
-        recipe=recipe,
-        pool=_pool(prepared, key.dataset, train.ids, source),
-        others={
-            helper.name: _pool(prepared, helper.name, prepared.folds[helper.name][0].train, source)
-            for helper in study.auxiliary
-        },
-        device=prepared.device,
-        source=source,
-        search=study.search,
-        select_by=study.select_by,
-        augment=unmirrored(recipe.augment if recipe.augment is not None else study.augment, prepared.learnt_tasks()),
-        cache=prepared.folder / "cache" / "features",
-    )
-
-
-def _pool(prepared: Prepared, name: str, training: tuple[str, ...], source: SourceWeights | None) -> Pool:
-    """Return a data set under the input contract of the weights, or of its own training cases."""
-    store, task = prepared.stores[name], prepared.cohorts[name].task
-    studied = {data.name for data in prepared.study.datasets}
-    names = prepared.cohorts[name].channel_names(store.channels)
-    expects = source.card.expects if source else None
-    if expects is None and store.space == "unit":
-        expects = fit_statistics(store, training)
-    return Pool(
-        whole=prepared.cohorts[name],
-        store=store,
-        normalise=normaliser(expects, store.space, store.channels, preprocess=store.index.preprocess, names=names),
-        metric=prepared.metric if name in studied else METRICS[task.primary_metric],
-        patches=prepared.patches[name],
-        views=prepared.study.views if name in studied else "plain",
-    )
-
-
 def _run(key: RunKey, store: RunStore, prepared: Prepared) -> Done:
     """Train, test once, and finish the folder by rename."""
-    cohort, fold = prepared.cohorts[key.dataset], prepared.folds[key.dataset][key.fold]
-    labelled = label_fraction(
-        fold.train,
-        cohort,
-        key.label_fraction,
-        seed_for("fraction", key.dataset, key.fold, key.seed),
-        count=prepared.budgets(key.dataset)[key.label_fraction],
-    )
-    train = cohort.subset(labelled)
-    unlabelled = cohort.subset(without_label(fold, labelled))
-    cohorts = {"train": train, "val": cohort.subset(fold.val)}
-    if len(unlabelled):  # procedures get their labels from the lab, by asking for them
-        cohorts["unlabelled"] = unlabelled.without_labels()
-    for helper in prepared.study.auxiliary:
-        whole, own = prepared.cohorts[helper.name], prepared.folds[helper.name][0]
-        cohorts |= {helper.name: whole.subset(own.train), f"val:{helper.name}": whole.subset(own.val)}
-    arm = make_arm(prepared, key, train)
-    truth = cohort.subset((*fold.train, *fold.unlabelled))
+    fold = prepared.folds[key.dataset][key.fold]
+    cohorts = cast_run(prepared, key)
+    arm = make_arm(prepared, key, cohorts["train"])
     lab = RunLab(
         key=key,
         arm=arm,
         cohorts=cohorts,
         where=store.work_folder(key.id),
-        truth=truth,
+        truth=prepared.cohorts[key.dataset].subset((*fold.train, *fold.unlabelled)),
         desk=Desk(store.folder, key.dataset),
     )
-    net = arm.recipe.procedure.run(lab)
-    found = {"val": arm.predict(net, cohorts["val"]), "test": _tested(lab, net, _test_cases(key, prepared), prepared)}
-    elsewhere = _unseen(lab, net, prepared)
+    net, test = arm.recipe.procedure.run(lab), prepared.tests(key.dataset, key.fold)
+    found = {"val": arm.predict(net, cohorts["val"]), "test": _tested(lab, net, test, prepared)}
+    elsewhere = {**_unseen(lab, net, prepared), **_source(lab, net, prepared)}
     with store.finishing(key.id) as aside:
-        _keep_journey(aside, lab, _test_cases(key, prepared), prepared)
-        for name, predictions in elsewhere.items():
-            _keep(aside, f"unseen-{name}", predictions, prepared.pseudonyms(name))
+        _keep_journey(aside, lab, test, prepared)
+        for part, (name, predictions) in elsewhere.items():
+            _keep(aside, part, predictions, prepared.pseudonyms(name), _domains(prepared, name, part))
         _keep_pictures(aside, lab.where)
         return _finish(aside, lab, net, found, prepared)
 
@@ -177,14 +113,26 @@ def _tested(lab: RunLab, net: Network, cohort: Cohort, prepared: Prepared) -> Pr
     return found
 
 
-def _unseen(lab: RunLab, net: Network, prepared: Prepared) -> dict[str, Predictions]:
+def _source(lab: RunLab, net: Network, prepared: Prepared) -> dict[str, tuple[str, Predictions]]:
+    """Predict the source's part of the test fold under a shift: what the network does where its labels come from."""
+    name, begun = lab.key.dataset, time.monotonic()
+    if prepared.shift(name) is None:
+        return {}
+    judged = set(prepared.tests(name, lab.key.fold).ids)
+    kept = prepared.cohorts[name].subset(i for i in prepared.folds[name][lab.key.fold].test if i not in judged)
+    found = {"source": (name, lab.arm.pool.judge(net, kept, lab.arm.device))} if len(kept) else {}
+    lab.seconds["predict"] += time.monotonic() - begun
+    return found
+
+
+def _unseen(lab: RunLab, net: Network, prepared: Prepared) -> dict[str, tuple[str, Predictions]]:
     """Predict the data sets that nothing of the study has looked at."""
     begun, arm = time.monotonic(), lab.arm
     found = {}
     for name in (data.name for data in prepared.study.unseen):
         whole, store, patches = prepared.cohorts[name], prepared.stores[name], prepared.patches[name]
         pool = replace(arm.pool, whole=whole, store=store, patches=patches)
-        found[name] = pool.judge(net, pool.whole, arm.device)
+        found[f"unseen-{name}"] = name, pool.judge(net, pool.whole, arm.device)
     lab.seconds["predict"] += time.monotonic() - begun
     return found
 
@@ -201,9 +149,19 @@ def _keep_journey(aside: Path, lab: RunLab, test: Cohort, prepared: Prepared) ->
         write_text(aside / "reports.json", json.dumps(lab.reports))
 
 
-def _keep(aside: Path, part: str, predictions: Predictions, names: Mapping[str, str]) -> dict[str, float]:
+def _domains(prepared: Prepared, name: str, part: str) -> dict[str, str]:
+    """Return the domain of every case and group of the target ("test") or the "source" under a shift, else nothing."""
+    shift = prepared.shift(name) if part in {"test", "source"} else None
+    if shift is None:
+        return {}
+    return domain_names(prepared.cohorts[name].where(lambda case: shift.is_target(case.domain) == (part == "test")))
+
+
+def _keep(
+    aside: Path, part: str, predictions: Predictions, names: Mapping[str, str], domains: Mapping[str, str]
+) -> dict[str, float]:
     """Write predictions and what they score; return the scores of the whole set."""
-    to_frame(predictions, names).to_parquet(aside / f"predictions-{part}.parquet", index=False)
+    to_frame(predictions, names, domains).to_parquet(aside / f"predictions-{part}.parquet", index=False)
     rows, scores = metric_rows(predictions, names)
     rows.to_parquet(aside / f"metrics-{part}.parquet", index=False)
     return scores
@@ -215,11 +173,12 @@ def _finish(aside: Path, lab: RunLab, net: Network, found: Mapping[str, Predicti
     began_with = lab.arm.source.card if lab.arm.source else None
     write_made_with(aside, lab.cohorts.values(), began_with, prepared.salt)
     to_frame(found["val"], names).to_parquet(aside / "predictions-val.parquet", index=False)
-    scores = _keep(aside, "test", found["test"], names)
+    scores = _keep(aside, "test", found["test"], names, _domains(prepared, lab.key.dataset, "test"))
     begun = time.monotonic()
     if lab.key.fold == 0:
-        _inspect(aside, lab, net)
-        keep_heat(aside, lab.arm.pool, net, _test_cases(lab.key, prepared), names)
+        _inspect(aside, lab, net, prepared)
+        keep_heat(aside, lab.arm.pool, net, prepared.tests(lab.key.dataset, lab.key.fold), names)
+    keep_pointing(aside, lab.arm.pool, net, prepared.tests(lab.key.dataset, lab.key.fold), names)
     lab.seconds["inspect"] = time.monotonic() - begun
     plan = lab.records[-1].plan
     keep_plans(aside, lab.records)
@@ -260,15 +219,18 @@ def _keep_pictures(aside: Path, work: Path) -> None:
     for part in (LABELS, SLICES):
         if (kept := work / part).exists():
             shutil.copytree(kept, aside / part)
+    for kept in work.glob(f"*/{PICTURES}"):
+        shutil.copyfile(kept, aside / PICTURES)
 
 
-def _test_cases(key: RunKey, prepared: Prepared) -> Cohort:
-    return prepared.cohorts[key.dataset].subset(prepared.folds[key.dataset][key.fold].test)
-
-
-def _inspect(aside: Path, lab: RunLab, net: Network) -> None:
-    """Compare the layers with those that training began with (first fold only: it costs time)."""
+def _inspect(aside: Path, lab: RunLab, net: Network, prepared: Prepared) -> None:
+    """Compare the network with what training began with (first fold only: it costs time)."""
     before = lab.like(net)
     rows, deep = inspect_layers(before, net, lab.arm.pool.batches(lab.cohorts["val"]), lab.seed("inspect"))
     write_text(aside / "analysis.json", json.dumps({"stages": rows}))
     np.save(aside / "features.npy", deep)
+    name, shift = lab.key.dataset, prepared.shift(lab.key.dataset)
+    if shift is not None and lab.key.seed == prepared.study.seeds[0]:
+        cut = prepared.folds[name][lab.key.fold]
+        held = Held(prepared.cohorts[name].subset((*cut.test, *cut.val)), shift, prepared.pseudonyms(name))
+        keep_feature_map(aside, lab.arm, (before, net), held, lab.seed("feature map"))

@@ -19,7 +19,7 @@ from allograft.metrics.judgement import Arm, Judgement, judge, take
 from allograft.metrics.mask_mean import settled
 from allograft.metrics.metric import Array, Metric
 
-__all__ = ["Cell", "FoldWise", "judge_recipes", "seed_values"]
+__all__ = ["Cell", "FoldWise", "arms_of", "judge_recipes", "seed_values"]
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,19 @@ def judge_recipes(
         margin: smallest difference that matters; None takes the metric's own.
         pairs: whether to compare; False estimates only.
     """
+    whole, arms = arms_of(cells, metric)
+    return judge(whole, arms, unit=unit, margin=margin, pairs=pairs, seed=seed_for("judge", metric.name) % 2**32)
+
+
+def arms_of(cells: Sequence[Cell], metric: Metric) -> tuple[Metric, list[Arm]]:
+    """Return the metric, fold by fold, and every recipe with its seeds, settled against each other."""
     ordered = sorted(cells, key=lambda cell: cell.seed)
     runs = settled([cell.joined() for cell in ordered], metric)
     by_recipe: dict[str, list[Predictions]] = {cell.recipe: [] for cell in cells}
     for cell, run in zip(ordered, runs, strict=True):
         by_recipe[cell.recipe].append(run)
     arms = [Arm(name=name, predictions=tuple(found)) for name, found in by_recipe.items()]
-    whole = metric if len(cells[0].folds) == 1 else _fold_wise(metric, cells[0])
-    return judge(whole, arms, unit=unit, margin=margin, pairs=pairs, seed=seed_for("judge", metric.name) % 2**32)
+    return metric if len(cells[0].folds) == 1 else _fold_wise(metric, cells[0]), arms
 
 
 def seed_values(cells: Sequence[Cell], metric: Metric, recipe: str) -> dict[int, float]:

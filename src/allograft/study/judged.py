@@ -13,7 +13,7 @@ from allograft.stats.verdict import Comparison
 from allograft.study.judge import Cell, seed_values
 from allograft.study.summary import Estimate, Pair
 
-__all__ = ["estimate_of", "pair_of"]
+__all__ = ["estimate_of", "pair_of", "plain_pair"]
 
 
 def estimate_of(judged: Judgement, recipe: str) -> Estimate:
@@ -25,15 +25,18 @@ def estimate_of(judged: Judgement, recipe: str) -> Estimate:
 
 def pair_of(c: Comparison, cells: Sequence[Cell], metric: Metric) -> Pair:
     """Return a comparison as the summary keeps it, with the test over seeds beside it."""
-    row = c.as_row()
     a, b = (list(seed_values(cells, metric, name).values()) for name in (c.a, c.b))
     finite = len(a) > 1 and np.isfinite([*a, *b]).all()
     over_seeds = paired_seeds(np.array(a), np.array(b)).p if finite else float("nan")
+    return plain_pair(c).model_copy(update={"p_seeds": over_seeds if np.isfinite(over_seeds) else None})
+
+
+def plain_pair(c: Comparison) -> Pair:
+    """Return a comparison as the summary keeps it."""
+    row = c.as_row()
     fields = ("a", "b", "difference", "test", "unit", "n_units", "p", "p_adjusted", "verdict", "margin", "sentence")
-    ci = row["ci"]
     return Pair(
         **{name: row[name] for name in fields},
-        ci=None if None in ci else tuple(ci),
-        p_seeds=over_seeds if np.isfinite(over_seeds) else None,
+        ci=None if None in row["ci"] else tuple(row["ci"]),
         units_needed=row["units_needed"],
     )

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.torch import load_file, save_file
 
 from allograft import catalog
 from allograft.contracts import Budget, Objective, Paired, Start, Started, Tuning
-from allograft.core.atomic import write_text
 from allograft.core.errors import DataError
 from allograft.core.seeds import seed_for
 from allograft.core.task import Task
 from allograft.data.cohort import Cohort
+from allograft.data.elements import Elements
 from allograft.data.predictions import Predictions
 from allograft.data.transforms.augment import Augment
 from allograft.functional.uncertainty import Measure
@@ -28,24 +27,21 @@ from allograft.nets.network import Network
 from allograft.nets.spec import NetSpec
 from allograft.starts.scratch import Scratch
 from allograft.study.agreement import agreement
+from allograft.study.answers import answers
 from allograft.study.arm import Arm
 from allograft.study.desk import Desk
+from allograft.study.elements import Draw, draw_elements
 from allograft.study.lineage import Lineage, Past, data_read
+from allograft.study.milestone import Milestone
 from allograft.study.outcome import RunKey
 from allograft.study.proof import prove
+from allograft.study.restated import restate_on
+from allograft.study.solved import kept_stage, solve
 from allograft.study.stage import Stage, StageRecord, train_stage
 from allograft.weights.apply import apply
 from allograft.weights.source import SourceWeights
 
-__all__ = ["Milestone", "RunLab"]
-
-
-class Milestone(NamedTuple):
-    """A network on the way, to be tested when the run is over, and how many labelled cases led to it."""
-
-    stage: str
-    labels: int
-    net: Network
+__all__ = ["RunLab"]
 
 
 @dataclass
@@ -116,7 +112,7 @@ class RunLab:
     ) -> Started:
         """Build a fresh network, make the plan, and apply it; problems end the run here."""
         begun = time.monotonic()
-        tasks = tasks or {self.task.head: self.task}
+        tasks = tasks if tasks is not None else {self.task.head: self.task}
         spec = (net or self.net).for_tasks(tasks.values())
         source = source or self.arm.source
         built = build_network(
@@ -162,8 +158,7 @@ class RunLab:
         """Train one stage; one that is finished on disk is read back and returned at once."""
         begun = time.monotonic()
         if any(record.stage == stage for record in self.records):
-            msg = f'stage "{stage}" is trained twice in one run; stage names must differ.'
-            raise ValueError(msg)
+            raise ValueError(f'stage "{stage}" is trained twice in one run; stage names must differ.')
         folder, chosen = self.where / stage, objective or self.objective
         job = Stage(
             name=stage,
@@ -176,25 +171,10 @@ class RunLab:
             seed=self.seed("stage", stage),
             folder=folder,
         )
-        record = self._finished(job, self.arm.with_augment(augment))
-        self.records.append(record)
-        self.lineage.learnt(started.net, record.data)
-        self._spent("train", begun)
+        arm, net = self.arm.with_augment(augment), started.net
+        facts = {"data": data_read(chosen, job.cohorts), "steps": job.steps, "proof": self.lineage.proof(net)}
+        self._keep(folder, net, lambda: train_stage(job, arm).model_copy(update=facts), begun)
         return started.net
-
-    def _finished(self, job: Stage, arm: Arm) -> StageRecord:
-        """Return the record of a stage, trained now or read back from disk; its network holds what it led to."""
-        net, record_path, weights_path = job.started.net, job.folder / "stage.json", job.folder / "net.safetensors"
-        if record_path.exists():
-            net.load_state_dict(load_file(weights_path))
-            return StageRecord.model_validate_json(record_path.read_text(encoding="utf-8"))
-        read, proof = data_read(job.objective, job.cohorts), self.lineage.proof(net)
-        facts = {"data": read, "steps": job.steps, "proof": proof}
-        record = train_stage(job, arm).model_copy(update=facts)
-        job.folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in net.state_dict().items()}, weights_path)
-        write_text(record_path, record.model_dump_json())
-        return record
 
     def score(self, net: Network) -> float:
         """Return the validation score that also chooses rates and steps; larger is better."""
@@ -224,6 +204,28 @@ class RunLab:
         self._spent("predict", begun)
         return found
 
+    def elements(self, net: Network, cohort: Cohort, *, per_case: int, level: int = -1, seed: int = 0) -> Elements:
+        """Draw elements of each whole image, of one with a mask every class equally often."""
+        begun = time.monotonic()
+        found = draw_elements(net, self.arm.pool_of(cohort), cohort, self.arm.device, Draw(per_case, level, seed))
+        self._spent("predict", begun)
+        return found
+
+    def fitted(self, stage: str, started: Started, fit: Callable[[Network], None], *, roles: Sequence[str]) -> Network:
+        """Keep a stage that is solved without steps; one that is finished on disk is read back and returned at once."""
+        begun = time.monotonic()
+        read, proof = dict.fromkeys(self.cohorts[role].name for role in roles), self.lineage.proof(started.net)
+        facts = {"data": tuple(read), "proof": proof}
+        self._keep(self.where / stage, started.net, lambda: solve(stage, started, fit).model_copy(update=facts), begun)
+        return started.net
+
+    def restate(self, net: Network, cohort: Cohort, *, passes: int = 1) -> None:
+        """Measure the running statistics of batch norms anew; order and windows are drawn from the run's seed."""
+        begun = time.monotonic()
+        restate_on(self.arm, net, cohort, passes=passes, seed=self.seed("restate"))
+        self.lineage.learnt(net, (cohort.name,))
+        self._spent("train", begun)
+
     def doubt(
         self, net: Network, cohort: Cohort, measure: Measure, *, passes: int = 0, seed: int = 0
     ) -> npt.NDArray[np.float64]:
@@ -244,20 +246,11 @@ class RunLab:
             DataError: a case is not among the unlabelled ones, or nobody knows its label.
             Pending: a person has not answered for all of them yet.
         """
-        if oracle == "person":
-            assert self.desk is not None, "runs of a study have a desk"
-            self.asked.update(ids)
-            return self.desk.answered(self._unlabelled().subset(ids), ids)
-        known = () if self.truth is None else self.truth.labelled().ids
-        missing = sorted(set(ids) - set(known) or set(ids) - set(self._unlabelled().ids))
-        if missing or self.truth is None:
-            msg = (
-                f"{len(missing)} of {len(ids)} cases cannot be labelled, first {missing[:1]}: they are not among the "
-                "unlabelled training cases of this run, or the data set does not know their label."
-            )
-            raise DataError(msg)
+        found = answers(ids, self._unlabelled(), self.truth, self.desk if oracle == "person" else None)
         self.asked.update(ids)
-        return self.truth.subset(ids)
+        if oracle == "person" and self.task.kind == "segmentation":
+            self.arm = replace(self.arm, pool=self.arm.pool.with_masks(found))
+        return found
 
     def agreement(self, guess: Cohort) -> float | None:
         """Return the share of proposed classes that are true, over the cases whose truth is known."""
@@ -292,6 +285,12 @@ class RunLab:
             msg = "every training case of this run is labelled: name label_counts or label_fractions below 1."
             raise DataError(msg)
         return self.cohorts["unlabelled"]
+
+    def _keep(self, folder: Path, net: Network, make: Callable[[], StageRecord], begun: float) -> None:
+        record = kept_stage(folder, net, make)
+        self.records.append(record)
+        self.lineage.learnt(net, record.data)
+        self._spent("train", begun)
 
     def _spent(self, what: str, begun: float) -> None:
         self.seconds[what] = self.seconds.get(what, 0.0) + time.monotonic() - begun

@@ -13,6 +13,7 @@ from allograft.data.cohort import Cohort
 from allograft.data.io.image import read_channels
 from allograft.data.normalise import normaliser
 from allograft.study.admission import require_channels, require_same_task
+from allograft.study.casting import stand_in_roles
 from allograft.study.data_spec import open_cohort, under_names
 from allograft.study.grid import Study
 from allograft.study.provenance import name_warnings
@@ -93,7 +94,10 @@ def stand_in(
     whole = cohorts[dataset]
     roles = {"train": whole, "val": whole}
     fewer = study.label_counts or min(study.label_fractions) < 1 or len(whole.labelled()) < len(whole)
-    if fewer and len(whole) > 1:  # disjoint, as in a run: procedures may join the two
+    shift = next(spec.shift for spec in study.datasets if spec.name == dataset)
+    if shift is not None:
+        roles = stand_in_roles(whole, shift, recipe.learn or "source")
+    elif fewer and len(whole) > 1:  # disjoint, as in a run: procedures may join the two
         roles |= {"train": whole.subset(whole.ids[:-1]), "unlabelled": whole.subset(whole.ids[-1:])}
     for helper in study.auxiliary:
         roles |= {helper.name: cohorts[helper.name], f"val:{helper.name}": cohorts[helper.name]}

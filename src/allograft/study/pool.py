@@ -14,6 +14,7 @@ from torch import Tensor
 from allograft.core.task import Task
 from allograft.data.case import Batch, ImageRef
 from allograft.data.cohort import Cohort
+from allograft.data.drawn_store import with_masks
 from allograft.data.normalise import Normaliser
 from allograft.data.patches import Patches
 from allograft.data.predictions import Predictions
@@ -73,6 +74,10 @@ class Pool:
     def shape(self) -> tuple[int, ...]:
         """(C, *S) of what enters the network: a window of a segmentation, else a whole image."""
         return input_shape(self.store, self.patches)
+
+    def with_masks(self, cohort: Cohort) -> Pool:
+        """Return the data set with masks of cases that had none when it was opened."""
+        return replace(self, store=with_masks(self.store, cohort))
 
     def stream(self, roster: Roster, augment: Augment, views: int, look: Look = "augment") -> StreamSource:
         """Return a stream of images with the cases and targets of `roster`."""

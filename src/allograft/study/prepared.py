@@ -24,11 +24,12 @@ from allograft.data.store import Store
 from allograft.metrics import METRICS
 from allograft.metrics.metric import Metric
 from allograft.study.admission import audited, primary_metric, require_channels, require_same_task, require_views
-from allograft.study.data_spec import fingerprint, open_cohort, under_names
+from allograft.study.data_spec import DataSpec, fingerprint, open_cohort, under_names
 from allograft.study.facts import card_facts, cohort_card, data_facts, environment, recipe_words
 from allograft.study.grid import Study
 from allograft.study.outcome import RunKey
 from allograft.study.provenance import name_warnings, patient_warnings, require_licences
+from allograft.study.shift import Shift, shift_folds
 from allograft.study.sides import keep_sides
 from allograft.study.sources import find_card
 from allograft.study.store import RunStore
@@ -108,6 +109,15 @@ class Prepared:
             raise ConfigError(msg)
         return {count / least: count for count in self.study.label_counts}
 
+    def shift(self, name: str) -> Shift | None:
+        """Return the shift of a studied data set, None where its cases are of one kind."""
+        return next(data.shift for data in self.study.datasets if data.name == name)
+
+    def tests(self, name: str, fold: int) -> Cohort:
+        """Return the cases that runs of a fold are judged on; under a shift those of the target."""
+        shift, found = self.shift(name), self.cohorts[name].subset(self.folds[name][fold].test)
+        return found.where(lambda case: shift.is_target(case.domain)) if shift else found
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Return (C, *S) of what enters a network: a window of a segmentation, else a whole image."""
         return input_shape(self.stores[name], self.patches[name])
@@ -130,7 +140,9 @@ class Prepared:
         """Return what besides the study file decides a run's numbers."""
         names = dict.fromkeys(r.source for r in self.study.recipes if r.source)
         helpers = [data.name for data in (*self.study.auxiliary, *self.study.unseen)]
+        shift = self.shift(name)
         return {
+            **({"shift": shift.model_dump(mode="json")} if shift else {}),
             "data": fingerprint(self.cohorts[name], self.stores[name].index.key),
             "others": {other: fingerprint(self.cohorts[other], self.stores[other].index.key) for other in helpers},
             "weights": {source: find_card(source, self.base).content_id() for source in names},
@@ -191,7 +203,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "label_target": study.label_target,
         "baseline": study.baseline,
         "threshold_share": THRESHOLD_SHARE,
-        "recipes": {recipe.name: recipe_words(recipe) for recipe in study.recipes},
+        "recipes": {recipe.name: recipe_words(recipe, study) for recipe in study.recipes},
         "data": {n: data_facts(c, prepared.folds[n], prepared.stores[n]) for n, c in cohorts.items()},
         "data_cards": [cohort_card(study, name, cohort) for name, cohort in cohorts.items()],
         "unseen": [data.name for data in study.unseen],
@@ -220,7 +232,7 @@ def _loaded(folder: Path, text: str) -> Prepared:
 def _assemble(
     study: Study, folder: Path, cohorts: Mapping[str, Cohort], settled: tuple[Device, Metric, Path]
 ) -> Prepared:
-    cut = {d.name: folds(cohorts[d.name], study.folds, seed_for("split", d.name)) for d in study.datasets}
+    cut = {d.name: _folds(d, cohorts[d.name], study.folds) for d in study.datasets}
     cut = {name: found[: study.test_folds] if study.test_folds else found for name, found in cut.items()}
     cut |= {d.name: held_out(cohorts[d.name]) for d in study.auxiliary} | {d.name: () for d in study.unseen}
     where = folder / "cache" / "images"
@@ -236,6 +248,11 @@ def _opened(study: Study, base: Path) -> dict[str, Cohort]:
     """Open every data set, named as in the study."""
     found = {data.name: open_cohort(data, base=base) for data in study.data}
     return under_names(found, {data.name for data in study.auxiliary})
+
+
+def _folds(spec: DataSpec, cohort: Cohort, n: int) -> tuple[Fold, ...]:
+    seed = seed_for("split", spec.name)
+    return shift_folds(cohort, spec.shift, n, seed) if spec.shift else folds(cohort, n, seed)
 
 
 def held_out(cohort: Cohort) -> tuple[Fold, ...]:

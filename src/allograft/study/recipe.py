@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,9 +15,14 @@ from allograft.nets.spec import NetSpec
 from allograft.objectives.supervised import Supervised
 from allograft.procedures.finetune import Finetune
 from allograft.starts.scratch import Scratch
+from allograft.study.shift import Learn
 from allograft.tunings.full import FullTuning
 
-__all__ = ["Recipe"]
+__all__ = ["Recipe", "SelectBy"]
+
+SelectBy = Literal["metric", "loss", "entropy", "importance"]
+"""What validation chooses by: with labels "metric" or "loss"; under a shift also without target labels "entropy" of the
+target's predictions, or "importance", the source's loss weighted towards the target."""
 
 
 class Recipe(Config):
@@ -38,6 +43,9 @@ class Recipe(Config):
         budget: steps, batch and validations; the search is paid out of the steps.
         augment: "none", "light", "strong" or "geometric"; None takes the study's. Recipes whose encoder is frozen
             train on features of the plain images where this is "none".
+        learn: where a data set has a `shift`, whose labels it learns from: "source", "target" (all of its training
+            cases: the upper bound), "few" (`shift.labels` of these) or "both" (source and few). Else None.
+        select_by: what validation chooses weights and rates by, see `Study`; None takes the study's.
     """
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
@@ -50,6 +58,8 @@ class Recipe(Config):
     optim: Optim = Optim()
     budget: Budget = Budget()
     augment: Augment | None = None
+    learn: Learn | None = None
+    select_by: SelectBy | None = None
 
     @model_validator(mode="after")
     def _source_is_used(self) -> Self:
@@ -58,5 +68,12 @@ class Recipe(Config):
             raise ValueError(msg)
         if self.source is not None and self.start.name == "scratch":
             msg = f'recipe "{self.name}": start "scratch" uses no weights, but source is "{self.source}". Remove one'
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _anchors_are_written(self) -> Self:
+        if self.net.anchors:
+            msg = f'recipe "{self.name}": net.anchors is set by procedures that write a kernel head (tca). Leave it out'
             raise ValueError(msg)
         return self

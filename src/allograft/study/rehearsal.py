@@ -7,7 +7,7 @@ network predicts cannot go on: its later stages are planned when they begin, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, NoReturn
 
@@ -28,6 +28,7 @@ from allograft.study.grid import Search
 from allograft.study.lineage import Lineage, Past, data_read
 from allograft.study.recipe import Recipe
 from allograft.study.roles import role_missing
+from allograft.study.solved import solved
 from allograft.weights.plan import TransferPlan
 from allograft.weights.source import SourceWeights
 
@@ -146,7 +147,7 @@ class _DryLab:
         fresh: str = "",
     ) -> Started:
         """Build on the meta device and plan; problems are for the caller of the rehearsal."""
-        tasks = tasks or {self.task.head: self.task}
+        tasks = tasks if tasks is not None else {self.task.head: self.task}
         spec = (net or self.net).for_tasks(tasks.values())
         self.dense = self.dense or bool(spec.decoder)
         source = source or self.stand.source
@@ -219,6 +220,22 @@ class _DryLab:
 
     def features(self, net: Network, cohort: Cohort, level: int = -1) -> NoReturn:
         raise _Unforeseen
+
+    def elements(self, net: Network, cohort: Cohort, *, per_case: int, level: int = -1, seed: int = 0) -> NoReturn:
+        raise _Unforeseen
+
+    def fitted(self, stage: str, started: Started, fit: Callable[[Network], None], *, roles: Sequence[str]) -> Network:
+        """Write the stage down; nothing of it learns by steps, and nothing is fitted."""
+        missing = [role for role in roles if role not in self.cohorts]
+        if missing:
+            raise role_missing(f'recipe "{self.stand.recipe.name}", stage {stage}', stage, missing[0], self.cohorts)
+        read = tuple(dict.fromkeys(self.cohorts[role].name for role in roles))
+        self.lineage.learnt(started.net, read)
+        self.stages.append(Rehearsed(stage, solved(started.plan), read, 0, started.net))
+        return started.net
+
+    def restate(self, net: Network, cohort: Cohort, *, passes: int = 1) -> None:
+        return None
 
     def doubt(self, net: Network, cohort: Cohort, measure: Measure, *, passes: int = 0, seed: int = 0) -> NoReturn:
         raise _Unforeseen

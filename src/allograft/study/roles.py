@@ -46,6 +46,11 @@ def role_missing(where: str, stream: str, role: str, given: Iterable[str]) -> Co
             "labelled. Name label_fractions below 1 (not 1 itself), or label_counts, or give cases without a "
             "label in the data; or take an objective that needs none, such as supervised."
         )
+    if role == "target":
+        return ConfigError(
+            f'{where}: its objective reads unlabelled cases of a target domain (stream "{stream}"). Give the data set '
+            "a shift: {target: [SITE]}, with the domain of each case in a column named as domain."
+        )
     return ConfigError(
         f'{where}: its objective reads a stream "{stream}" of role "{role}", which this study does not give; '
         f"it gives {known}."

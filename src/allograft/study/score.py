@@ -23,10 +23,10 @@ from allograft.data.cohort import Cohort
 from allograft.data.split import label_fraction
 from allograft.study.arm import Arm
 from allograft.study.estimators import ESTIMATORS, Sample, chosen
-from allograft.study.job import make_arm
 from allograft.study.lab import RunLab
 from allograft.study.outcome import RunKey
 from allograft.study.prepared import Prepared
+from allograft.study.run_arm import make_arm
 from allograft.study.score_truth import with_truth
 from allograft.study.scores import DataScores, Scores, StartScore, Value
 from allograft.study.source_head import head_probabilities

@@ -14,8 +14,9 @@ from allograft.core.config import Config
 from allograft.core.seeds import seed_for
 from allograft.data.cohort import Cohort
 from allograft.study.arm import Arm, is_judged
+from allograft.study.pretext_pictures import draw_pretext
 from allograft.train.history import History
-from allograft.train.loop import fit
+from allograft.train.loop import Watch, fit
 from allograft.train.training import Training
 from allograft.weights.plan import TransferPlan
 
@@ -141,7 +142,11 @@ def _train(
         penalties={name: penalty for name, penalty in penalties.items() if penalty is not None},
         save_seconds=SAVE_SECONDS,
     )
-    history = fit(nets, criterion, data.streams, training, validate=data.validate, where=where)
+    watch = data.watch
+    validate = data.validate if watch is None else Watch(lambda: watch.look(nets, criterion))
+    history = fit(nets, criterion, data.streams, training, validate=validate, where=where)
+    if watch is not None:
+        draw_pretext(stage.folder, criterion, nets, watch.batches()[0])
     if (final := criterion.result(nets)) is not net:
         net.load_state_dict(final.state_dict())
     return history, plans["net"]

@@ -23,8 +23,10 @@ from allograft.study.headline import headline, pruned_words
 from allograft.study.judge import Cell, judge_recipes, seed_values
 from allograft.study.judged import estimate_of, pair_of
 from allograft.study.label_needs import label_needs, more_labels
+from allograft.study.left_out import judge_left_out
 from allograft.study.outcome import Done, Failed, RunKey, Waiting
 from allograft.study.rounds import read_rounds
+from allograft.study.shifted import Judged, judge_shift
 from allograft.study.store import RunStore
 from allograft.study.summary import Pruned, Ranked, RunRow, Summary, Table
 from allograft.study.unseen import judge_unseen
@@ -65,6 +67,7 @@ def summarise(folder: Path) -> Summary:
         headline=headline(tables, facts["baseline"], metric.title, larger_is_better=metric.larger_is_better)
         + pruned_words(pruned),
         tables=tuple(tables),
+        left_out=judge_left_out(tables, facts, metric),
         efficiency=efficiency_curves(tables),
         runs=tuple(_row(o, metric.name) for o in done.values()),
         **_unfinished(ended.values()),
@@ -119,28 +122,32 @@ def _table(
         _ranked(Row(name, cells, metric, judged), [done[k.id] for k in used if k.recipe == name], facts, curves.steps)
         for name in recipes
     ]
-    ranked, units = _best_first(found, metric), cells[0].joined().groups
+    ranked = _best_first(found, metric)
     between, baseline = similarity(store, used)
+    pairs = tuple(pair_of(c, cells, metric) for c in judged[metric.name].comparisons)
     return Table(
         dataset=keys[0].dataset,
         label_fraction=keys[0].label_fraction,
-        unit=data["unit"],
-        n_units=len(set(units)),
-        n_cases=len(units),
-        classes=task.classes,
+        **_about(cells, task, data),
         recipes=tuple(ranked),
-        pairs=tuple(pair_of(c, cells, metric) for c in judged[metric.name].comparisons),
+        pairs=pairs,
         validation_curves=curves.scores,
         loss_curves=curves.losses,
         layers=layer_table(store, used),
         similarity=between,
         similarity_baseline=baseline,
-        notes=tuple(data["notes"]),
         unseen=tuple(judge_unseen(store, used, facts, metric, name) for name in facts.get("unseen", ())),
-        **data.get("units_of_size", {}),
         examples=examples(store, used, cells, _beside(ranked, facts["baseline"]), metric),
         rounds=read_rounds(store, used, task.classes),
+        shift=judge_shift(store, used, facts, Judged(cells, metric, judged[metric.name], pairs)),
     ), said
+
+
+def _about(cells: Sequence[Cell], task: Task, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a table says of its test cases."""
+    units = cells[0].joined().groups
+    counts = {"unit": data["unit"], "n_units": len(set(units)), "n_cases": len(units)}
+    return {**counts, "classes": task.classes, "notes": tuple(data["notes"]), **data.get("units_of_size", {})}
 
 
 def _best_first(ranked: Sequence[Ranked], metric: Metric) -> list[Ranked]:

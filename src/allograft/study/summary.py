@@ -11,8 +11,10 @@ from pydantic import Field
 from allograft.core.config import Config
 from allograft.study.chain import Chain
 from allograft.study.compared import Estimate, Fused, Pair
+from allograft.study.domain_gap import LeftOut, Shifted
 from allograft.study.label_need import LabelNeed
 from allograft.study.outcome import Failed, RunKey, Waiting
+from allograft.study.pointed import Pointing
 from allograft.study.rounds import Round
 
 __all__ = [
@@ -21,12 +23,15 @@ __all__ = [
     "Example",
     "Fused",
     "Layer",
+    "LeftOut",
     "Looked",
     "Pair",
+    "Pointing",
     "Pruned",
     "Ranked",
     "RunRow",
     "Seen",
+    "Shifted",
     "Summary",
     "Table",
     "Unseen",
@@ -49,6 +54,7 @@ class Ranked(Config):
         seconds: mean wall time of a run.
         coverage: mean shares of numbers by fate (copied, adapted, sampled, computed, fresh, frozen).
         start, tuning, source, objective, procedure, encoder: the recipe in words.
+        learn, selects_by: whose labels it learns from under a shift, what chose its weights; where the recipe says so.
         steps_to_threshold: median over runs, None where most runs never reached it.
         reached: share of runs that reached the threshold.
     """
@@ -69,6 +75,8 @@ class Ranked(Config):
     objective: str
     procedure: str
     encoder: str
+    learn: str = ""
+    selects_by: str = ""
     steps_to_threshold: float | None = None
     reached: float = 0.0
 
@@ -177,8 +185,10 @@ class Table(Config):
         volume_unit: the same of volumes (areas in 2-D).
         examples: test cases of a segmentation to be shown.
         looked: maps of where networks looked, of a classification.
+        pointing: how much of the heat lies inside masks, where the data set has some beside its classes.
         fused: recipes whose runs were fused (`allograft fuse`).
         rounds: of recipes that learn from pseudo-labels.
+        shift: what the shift of the data set costs and what recipes recover, None where it has none.
     """
 
     dataset: str
@@ -200,8 +210,10 @@ class Table(Config):
     volume_unit: str = ""
     examples: tuple[Example, ...] = ()
     looked: tuple[Looked, ...] = ()
+    pointing: tuple[Pointing, ...] = ()
     fused: tuple[Fused, ...] = ()
     rounds: tuple[Round, ...] = ()
+    shift: Shifted | None = None
 
 
 class RunRow(Config):
@@ -224,6 +236,7 @@ class Summary(Config):
         baseline: the baseline recipe.
         headline: the verdict in plain words, a sentence each, the most important first.
         tables: one per data set and label fraction; the first is the headline's.
+        left_out: data sets of which each domain was left out in turn.
         efficiency: label-efficiency curves by data set (x label fraction).
         runs: finished runs.
         failures: runs that failed.
@@ -247,6 +260,7 @@ class Summary(Config):
     baseline: str
     headline: tuple[str, ...]
     tables: tuple[Table, ...]
+    left_out: tuple[LeftOut, ...] = ()
     efficiency: Mapping[str, tuple[Curve, ...]] = {}
     runs: tuple[RunRow, ...] = ()
     failures: tuple[Failed, ...] = ()

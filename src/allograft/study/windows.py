@@ -31,7 +31,7 @@ def windows(study: Study, tasks: Mapping[str, Task], stores: Mapping[str, Store]
     if study.patches is not None and not dense:
         msg = "patches do nothing where no task is a segmentation: whole images enter. Set preprocess.size for these."
         raise ConfigError(msg)
-    if dense and study.select_by == "loss":
+    if dense and any((recipe.select_by or study.select_by) == "loss" for recipe in study.recipes):
         msg = "select_by: loss is not offered for a segmentation; windows of a whole image have no loss of their own."
         raise ConfigError(msg)
     return {name: _windows(study.patches, stores[name], name) if name in dense else None for name in tasks}

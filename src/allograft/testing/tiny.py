@@ -95,7 +95,8 @@ class _Decoder(nn.Module):
 
     def __init__(self, dims: int, features: int) -> None:
         super().__init__()
-        self.conv = CONV[dims](features, 4, 3, 1, 1)
+        self.channels = 4
+        self.conv = CONV[dims](features, self.channels, 3, 1, 1)
 
     def forward(self, levels: tuple[Tensor, ...]) -> Tensor:
         out: Tensor = self.conv(levels[0])

@@ -108,6 +108,6 @@ def _check_masks(transform: Transform, shape: tuple[int, ...]) -> None:
         if not transform.moves:
             assert torch.equal(moved, mask), "a transform of values changed the mask"
             continue
-        as_image = transform.apply((mask == 3).float(), draw)
+        as_image = transform.apply((mask == 3).float(), transform.places(draw))
         clear = (as_image - 0.5).abs() > 0.499  # away from borders, where interpolation is undecided
         assert torch.equal((moved == 3)[clear], (as_image > 0.5)[clear]), "image and mask moved apart"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from allograft.contracts import Criterion, Loss, Progress, Streams, Validate, named_parts
+from allograft.contracts import Criterion, Loss, Progress, Streams, Validate
 from allograft.core.atomic import write_text
 from allograft.core.errors import NumericsError
 from allograft.core.seeds import seed_for
@@ -27,7 +28,13 @@ from allograft.train.step import Step, Turn
 from allograft.train.tracker import Tracker
 from allograft.train.training import Training
 
-__all__ = ["fit"]
+__all__ = ["Watch", "fit", "named_parts"]
+
+
+class Watch(NamedTuple):
+    """Numbers for each row of the history by which nothing is chosen."""
+
+    look: Callable[[], Mapping[str, float]]
 
 
 def fit(
@@ -36,7 +43,7 @@ def fit(
     streams: Streams,
     training: Training,
     *,
-    validate: Validate | None = None,
+    validate: Validate | Watch | None = None,
     where: Path | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> History:
@@ -47,7 +54,7 @@ def fit(
         criterion: the live objective.
         streams: batches, a function of the step.
         training: plans, optimiser, budget, seed, device.
-        validate: scores `criterion.result(nets)`; None keeps the last weights.
+        validate: scores `criterion.result(nets)`; None, and a watch, keep the last weights.
         where: folder for checkpoints. A run that was killed at any moment goes on from there; on the
             CPU its tensors are bit for bit those of a run that was never interrupted.
         callbacks: watchers.
@@ -61,8 +68,8 @@ def fit(
         ResumeError: `where` holds another training.
     """
     with training.device.session() as live, torch.random.fork_rng(devices=live.rng_devices()):
-        run = _prepare(nets, criterion, training, live, where)
-        _go(run, streams, validate, callbacks)
+        run = replace(_prepare(nets, criterion, training, live, where), validate=validate)
+        _go(run, streams, callbacks)
         if run.tracker.best_score is not None and run.tracker.best_step != run.tracker.step:
             load_modules(run.modules, live.from_first(lambda: run.vault.best(run.tracker.best_step)))
         return run.tracker.history()
@@ -82,6 +89,7 @@ class _Run:
     tracker: Tracker
     vault: Vault
     where: Path | None
+    validate: Validate | Watch | None = None
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -89,7 +97,7 @@ class _Run:
         return _modules(self.nets, self.criterion, self.training)
 
 
-def _go(run: _Run, streams: Streams, validate: Validate | None, callbacks: Sequence[Callback]) -> None:
+def _go(run: _Run, streams: Streams, callbacks: Sequence[Callback]) -> None:
     """Do the steps that are left."""
     total, evals, tracker = run.training.budget.steps, run.training.eval_steps(), run.tracker
     saved = time.monotonic()
@@ -98,7 +106,7 @@ def _go(run: _Run, streams: Streams, validate: Validate | None, callbacks: Seque
         for callback in callbacks:
             callback.after_step(Progress(tracker.step, total), loss)
         if tracker.step in evals:
-            _close_row(run, validate)
+            _close_row(run)
             for callback in callbacks:
                 callback.after_row(tracker.history())
         due = tracker.step in evals or tracker.step % run.training.save_every == 0
@@ -185,15 +193,18 @@ def _update(run: _Run, mover: Mover, turn: Turn) -> dict[str, float]:
     return parts
 
 
-def _close_row(run: _Run, validate: Validate | None) -> None:
+def _close_row(run: _Run) -> None:
     """Validate, and keep the weights if they are the best so far."""
-    tracker, step = run.tracker, run.tracker.step
-    values: Mapping[str, float] = {}
-    if validate is not None:
+    tracker, step, validate = run.tracker, run.tracker.step, run.validate
+    values, seen = dict[str, float](), dict[str, float]()
+    if isinstance(validate, Watch):
+        seen = run.live.from_first(lambda: dict(validate.look()))
+    elif validate is not None:
         values = run.live.from_first(lambda: dict(validate(run.criterion.result(run.nets))))
+    if validate is not None:
         run.learning.set_modes(min(step, run.training.budget.steps - 1))
     rate = run.movers[0].set_rates(step - 1, run.training.budget.steps)
-    if tracker.close_row(rate, values, run.training.budget.patience):
+    if tracker.close_row(rate, values, run.training.budget.patience, seen):
         run.vault.keep_best(step, module_tensors(run.modules))
 
 
@@ -218,3 +229,10 @@ def _not_finite(where: Path | None, turn: Turn, parts: Mapping[str, float]) -> N
         f"Cases: {shown}.{aside} Look at these images and targets; if they are sound, lower the learning rate "
         "or set optim.clip."
     )
+
+
+def named_parts(loss: Loss) -> Iterator[tuple[str, float]]:
+    """Yield the loss and its parts as numbers."""
+    yield "loss", float(loss.total.detach())
+    for name, part in loss.parts.items():
+        yield name, float(part)

@@ -20,7 +20,9 @@ from allograft.weights.schedule import FREE
 __all__ = ["Mover", "build_movers", "lr_at"]
 
 POLY_POWER = 0.9
+INVERSE_GAMMA, INVERSE_POWER = 10.0, 0.75
 SGD_MOMENTUM = 0.9
+RMSPROP_DECAY = 0.9
 
 
 def lr_at(optim: Optim, step: int, total: int) -> float:
@@ -36,8 +38,12 @@ def lr_at(optim: Optim, step: int, total: int) -> float:
     if step < warm:
         return optim.lr * (step + 1) / (warm + 1)
     done = (step - warm) / max(1, total - warm)
+    if optim.schedule == "half_linear":
+        return optim.lr * min(1.0, 2 * (1 - done))
     if optim.schedule == "cosine":
         return optim.lr * 0.5 * (1 + math.cos(math.pi * done))
+    if optim.schedule == "inverse":
+        return optim.lr * math.pow(1 + INVERSE_GAMMA * done, -INVERSE_POWER)
     return optim.lr * (1 - done) ** POLY_POWER if optim.schedule == "poly" else optim.lr
 
 
@@ -119,11 +125,13 @@ def _groups(parameters: Sequence[nn.Parameter], learning: Learning, optim: Optim
 
 
 def _optimizer(optim: Optim, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """Return the optimiser; fused kernels update all tensors in one call, on CPU and CUDA alike."""
+    """Return the optimiser; fused kernels, where there are some, update all tensors in one call, on CPU and CUDA."""
     if optim.name == "sgd":
         return torch.optim.SGD(groups, lr=optim.lr, momentum=SGD_MOMENTUM, fused=True)
+    if optim.name == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=optim.lr, alpha=RMSPROP_DECAY)
     kind = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
-    return kind(groups, lr=optim.lr, fused=True)
+    return kind(groups, lr=optim.lr, betas=optim.betas(), fused=True)
 
 
 def _always_moves(player: Player, groups: list[dict[str, Any]], learning: Learning, steps: int) -> None:

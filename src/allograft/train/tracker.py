@@ -42,13 +42,16 @@ class Tracker:
         self.sums[name] = self.sums.get(name, 0.0) + value
         self.count[name] = self.count.get(name, 0) + 1
 
-    def close_row(self, lr: float, values: Mapping[str, float], patience: int | None) -> bool:
+    def close_row(
+        self, lr: float, values: Mapping[str, float], patience: int | None, seen: Mapping[str, float] | None = None
+    ) -> bool:
         """Close the row at this step and tell whether its weights are the best so far.
 
         Args:
             lr: learning rate of the last step.
             values: the validation's, empty without validation.
             patience: rows without improvement before stopping, None never.
+            seen: further numbers for the row, which decide nothing.
 
         Returns:
             Whether the score rose; a tie keeps the earlier weights.
@@ -57,7 +60,7 @@ class Tracker:
             NumericsError: the score is not finite.
         """
         train = {name: total / self.count[name] for name, total in self.sums.items()}
-        self.rows.append(Row(step=self.step, lr=lr, train=train, validation=dict(values)))
+        self.rows.append(Row(step=self.step, lr=lr, train=train, validation={**values, **(seen or {})}))
         self.sums, self.count = {}, {}
         if not values:
             return False

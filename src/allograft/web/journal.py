@@ -1,4 +1,4 @@
-"""Journal: labels that a person gives, on disk before they are confirmed.
+"""Journal: labels and masks that a person gives, on disk before they are confirmed.
 
 Every answer is appended to OUT.journal and synced, then the table OUT is replaced in one step. A kill at any
 moment loses nothing that was confirmed: the next start reads the table and replays the journal.
@@ -49,16 +49,17 @@ class Journal:
     Args:
         out: the table of answers; what it holds already is kept.
         questions: rows with `case` and where its image lies.
-        classes: labels that may be given.
+        classes: labels that may be given; none where any text is an answer, as the path of a mask is.
+        column: of the answers, "label" or "mask".
 
     Raises:
         ConfigError: another process has the table open.
         DataError: the table or its journal is not of this program, or holds a label that is no class.
     """
 
-    def __init__(self, out: Path, questions: Sequence[Row], classes: Sequence[str]) -> None:
+    def __init__(self, out: Path, questions: Sequence[Row], classes: Sequence[str], column: str = "label") -> None:
         self.out, self.path = out, out.with_name(out.name + ".journal")
-        self.classes = tuple(classes)
+        self.classes, self.column = tuple(classes), column
         self.questions = {row["case"]: row for row in questions}
         out.parent.mkdir(parents=True, exist_ok=True)
         self._mutex, self._file_lock = Lock(), FileLock(str(self.path) + ".lock", timeout=0)
@@ -69,10 +70,9 @@ class Journal:
             raise ConfigError(msg) from error
         self._rows: dict[str, Row] = {}
         if out.exists() and out.stat().st_size:
-            self._rows = {row["case"]: row for row in read_rows(out, ("case", "label"))}
+            self._rows = {row["case"]: row for row in read_rows(out, ("case", column))}
         for case, row in self.questions.items():
-            self._rows[case] = {**row, **{k: v for k, v in self._rows.get(case, {}).items() if k == "label"}}
-            self._rows[case].setdefault("label", "")
+            self._rows[case] = {**row, column: self._rows.get(case, {}).get(column, "")}
         self._check()
         self._replay()
         self._write()
@@ -80,7 +80,7 @@ class Journal:
     @property
     def labels(self) -> Mapping[str, str]:
         """Label by case of the questions, "" where open."""
-        return {case: self._rows[case]["label"] for case in self.questions}
+        return {case: self._rows[case][self.column] for case in self.questions}
 
     def set(self, case: str, label: str) -> None:
         """Keep a label, "" to take it back; it is on disk when this returns, and saying it twice changes nothing.
@@ -88,14 +88,14 @@ class Journal:
         Raises:
             ConfigError: no such case or class.
         """
-        if case not in self.questions or label not in {"", *self.classes}:
+        if case not in self.questions or not self._may_be(label):
             msg = f"no question {case!r}, or no class {label!r}."
             raise ConfigError(msg)
         with self._mutex:
-            if self._rows[case]["label"] == label:
+            if self._rows[case][self.column] == label:
                 return
-            self._append({"case": case, "label": label})
-            self._rows[case]["label"] = label
+            self._append({"case": case, self.column: label})
+            self._rows[case][self.column] = label
             self._write()
 
     def close(self) -> None:
@@ -120,25 +120,29 @@ class Journal:
         for number, line in enumerate(lines[:-1], start=1):
             try:
                 entry = json.loads(line)
-                case, label = entry["case"], entry["label"]
+                case, label = entry["case"], entry[self.column]
             except (ValueError, KeyError, TypeError) as error:
                 msg = f"{self.path}, line {number}: is no answer ({error}). Move the file away, or mend the line."
                 raise DataError(msg) from error
             row = self._rows.setdefault(case, {"case": case})
-            row["label"] = label
+            row[self.column] = label
         if lines[-1]:  # torn: cut it, or the next answer would be glued to it
             with self.path.open("r+b") as file:
                 file.truncate(len(whole) - len(lines[-1]))
         self._check()
 
     def _check(self) -> None:
-        wrong = sorted({row["label"] for row in self._rows.values()} - {"", *self.classes})
+        wrong = sorted({row[self.column] for row in self._rows.values() if not self._may_be(row[self.column])})
         if wrong:
             msg = f"{self.out}: holds the label {wrong[0]!r}, which is none of {', '.join(self.classes)}."
             raise DataError(msg)
 
+    def _may_be(self, label: str) -> bool:
+        return not self.classes or label in {"", *self.classes}
+
     def _write(self) -> None:
-        columns = list(dict.fromkeys([*(c for row in self._rows.values() for c in row if c != "label"), "label"]))
+        known = [name for row in self._rows.values() for name in row if name != self.column]
+        columns = list(dict.fromkeys([*known, self.column]))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from allograft.core.errors import PlanError
+from allograft.core.errors import ConfigError, PlanError
+from allograft.nets.network import Network, stage_of
 from allograft.weights.plan import Entry, Learns, TransferPlan
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "FROZEN",
     "by_stage",
     "encoder_stages",
+    "first_stages",
     "from_step",
     "is_task",
     "norm_modules",
@@ -48,6 +50,21 @@ def encoder_stages(plan: TransferPlan) -> tuple[str, ...]:
     """Return the names of the encoder's stages that hold tensors that can learn, input to output."""
     stages = (e.stage for e in plan.entries if e.kind in _WEIGHTS and not is_task(e.stage))
     return tuple(dict.fromkeys(stages))
+
+
+def first_stages(net: Network, until: str, *, who: str) -> tuple[str, ...]:
+    """Return the encoder's stages with weights from the first to `until`; of "" the first half, rounded up.
+
+    Raises:
+        ConfigError: there is no such stage.
+    """
+    own, known = net.stages(), {stage.name for stage in net.shape.stages()}
+    held = {stage_of(name, own) for name, _ in net.named_parameters()}
+    names = [stage.name for stage in own if stage.name in known & held]
+    if until and until not in names:
+        msg = f'{who}: until names the stage "{until}"; the encoder has {", ".join(names)}.'
+        raise ConfigError(msg)
+    return tuple(names[: names.index(until) + 1] if until else names[: -(-len(names) // 2)])
 
 
 def by_stage(plan: TransferPlan, stages: Mapping[str, Learns]) -> dict[str, Learns]:

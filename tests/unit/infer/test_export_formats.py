@@ -54,11 +54,21 @@ def test_a_runtime_that_says_something_else_is_refused(tmp_path):
     assert Parity(0.0, 1.0, 0.0, 4).said("x").endswith("same class in 100.0000% of 4 answers.")
 
 
-@pytest.mark.parametrize(("kind", "dims"), [("binary", 2), ("multiclass", 3), ("segmentation", 2), ("segmentation", 3)])
-def test_onnx_gives_the_networks_numbers_for_any_batch(kind, dims, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "dims", "anchors"),
+    [
+        ("binary", 2, 0),
+        ("multiclass", 3, 0),
+        ("binary", 3, 7),
+        ("multiclass", 2, 7),
+        ("segmentation", 2, 0),
+        ("segmentation", 3, 0),
+    ],
+)
+def test_onnx_gives_the_networks_numbers_for_any_batch(kind, dims, anchors, tmp_path):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
-    folder = random_bundle(tmp_path / "net", kind=kind, dims=dims)
+    folder = random_bundle(tmp_path / "net", kind=kind, dims=dims, anchors=anchors)
     done = hand_over(folder, "onnx", tmp_path / "out")
     import onnxruntime
 

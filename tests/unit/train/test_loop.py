@@ -39,13 +39,18 @@ def test_loss_falls_on_synthetic_data(dims):
     assert set(history.rows[0].train) == {"loss", "task"}
 
 
-@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "rmsprop"])
 def test_equals_a_plain_pytorch_loop(name):
     # no bias in front of batch norm: its true gradient is 0, and Adam makes steps of its rounding errors
     net, plain = tiny_net(2, outputs=3, bias=False), tiny_net(2, outputs=3, bias=False)
     run(net, training(net, name=name, weight_decay=0.0, schedule="constant", warmup=0.0, clip=0.1))
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}[name]
-    optimizer = kind(plain.parameters(), lr=0.01, weight_decay=0.0, **({"momentum": 0.9} if name == "sgd" else {}))
+    kind, own = {
+        "adamw": (torch.optim.AdamW, {}),
+        "adam": (torch.optim.Adam, {}),
+        "sgd": (torch.optim.SGD, {"momentum": 0.9}),
+        "rmsprop": (torch.optim.RMSprop, {"alpha": 0.9}),
+    }[name]
+    optimizer = kind(plain.parameters(), lr=0.01, weight_decay=0.0, **own)
     plain.train()
     for step in range(6):
         batch = streams().at(step)["train"]

@@ -23,11 +23,14 @@ from PIL import Image
 
 from allograft.core.errors import ConfigError, DataError
 from allograft.data.case import ImageRef
-from allograft.data.drawn_masks import drawn_masks
+from allograft.data.drawn_masks import drawn_masks, keep_mask, kept_mask, meaning_of
 from allograft.data.io.image import read_image
+from allograft.data.io.mask import read_mask
 from allograft.data.picture import plane, png, slices
+from allograft.web.hand_out import hand_out
 from allograft.web.journal import Journal, read_rows
 from allograft.web.labelling import LabelServer, keys_of
+from allograft.web.take_masks import image_of, take_masks
 
 CLASSES = ("grass", "gravel")
 
@@ -275,13 +278,84 @@ def test_masks_drawn_elsewhere_are_found_by_name_and_checked(tmp_path: Path) -> 
     draw("c.nii.gz", value=2)
     with pytest.raises(DataError, match=r"c\.nii\.gz: holds the value 2"):
         drawn_masks(drawn, refs, ("background", "lesion"))
+    assert "case-c" in drawn_masks(drawn, refs, ("background", "lesion"), meaning=(("0", 0), ("2", 1), ("1", 1))).masks
+    draw("c.nii.gz", value=0)
+    with pytest.raises(DataError, match=r"case-c, mask .*c\.nii\.gz: is empty"):
+        drawn_masks(drawn, refs, ("background", "lesion"), empty=False)
     draw("c.nii.gz")
     draw("c-mask.nii.gz")
     with pytest.raises(DataError, match="several masks"):
         drawn_masks(drawn, refs, ("background", "lesion"))
 
 
+def test_a_mask_that_two_images_of_one_name_could_own_is_refused(tmp_path: Path) -> None:
+    refs = {}
+    for site in ("one", "two", "drawn"):
+        (tmp_path / site).mkdir()
+        nibabel.save(nibabel.Nifti1Image(np.ones((4, 5, 6), np.uint8), np.eye(4)), tmp_path / site / "scan.nii.gz")
+        refs[f"case-{site}"] = ImageRef(tmp_path / site / "scan.nii.gz")
+    del refs["case-drawn"]
+    with pytest.raises(DataError, match="fits two cases, case-one and case-two"):
+        drawn_masks(tmp_path / "drawn", refs, ("background", "lesion"))
+    (tmp_path / "drawn" / "scan.nii.gz").rename(tmp_path / "drawn" / "case-two_seg.nii.gz")
+    assert list(drawn_masks(tmp_path / "drawn", refs, ("background", "lesion")).masks) == ["case-two"]
+
+
+def test_a_kept_mask_brings_its_pixels_and_its_meaning(tmp_path: Path) -> None:
+    for name, content in (("a.mhd", b"ElementDataFile = a.raw"), ("a.raw", b"0120"), ("a.txt.raw", b"other")):
+        (tmp_path / name).write_bytes(content)
+    first = keep_mask(tmp_path / "a.mhd", tmp_path / "kept")
+    assert keep_mask(tmp_path / "a.mhd", tmp_path / "kept") == first
+    assert {path.name for path in first.parent.iterdir()} == {"a.mhd", "a.raw"}
+    assert kept_mask(first) == ImageRef(first)
+    meaning = meaning_of([0, 255])
+    second = keep_mask(tmp_path / "a.mhd", tmp_path / "kept", meaning)
+    assert second.parent != first.parent
+    assert kept_mask(second) == ImageRef(second, classes=meaning)
+    (second.parent / "values.json").write_text("[]")
+    with pytest.raises(DataError, match="what the values of"):
+        kept_mask(second)
+    (first).unlink()
+    with pytest.raises(DataError, match="no such mask"):
+        kept_mask(first)
+
+
 def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("image\na.png\n")
     with pytest.raises(DataError, match="case"):
         read_rows(tmp_path / "x.csv", ("case", "path"))
+
+
+def test_images_are_handed_out_under_names_that_bring_their_masks_back(tmp_path: Path) -> None:
+    arrays = np.random.default_rng(0).integers(0, 255, (3, 9, 8), dtype=np.uint8)
+    np.savez(tmp_path / "all.npz", images=arrays)
+    rows = [
+        {"case": f"all.npz[{i}]", "path": str(tmp_path / "all.npz"), "key": "images", "row": f"{i}"} for i in (0, 2)
+    ]
+    for site in ("one", "two"):
+        (tmp_path / site).mkdir()
+        volume = nibabel.Nifti1Image(np.full((4, 5, 6), len(site), np.int16), np.diag([-1, 1, 2, 1]))
+        nibabel.save(volume, tmp_path / site / "scan.nii.gz")
+        rows.append({"case": f"{site}/scan.nii.gz", "path": str(tmp_path / site / "scan.nii.gz"), "key": "", "row": ""})
+    made = hand_out(rows, tmp_path / "out")
+    names = ["all.npz[0].png", "all.npz[2].png", "one__scan.nii.gz", "two__scan.nii.gz"]
+    assert [path.name for path in made] == names
+    assert made[2].read_bytes() == (tmp_path / "one" / "scan.nii.gz").read_bytes()
+    np.testing.assert_array_equal(read_image(ImageRef(made[1])).array[0], arrays[2])
+    drawn = tmp_path / "drawn"
+    drawn.mkdir()
+    for path in made[:2]:
+        labels = np.zeros((9, 8), np.uint8)
+        labels[0, 3] = 1
+        Image.fromarray(labels).save(drawn / path.name)
+    for path in made[2:]:  # as a drawing program does: labels on the grid of the file that it opened
+        shown = nibabel.load(path)
+        labels = np.zeros(shown.shape, np.uint8)
+        labels[1, 2] = 1
+        nibabel.save(nibabel.Nifti1Image(labels, shown.affine), drawn / path.name.replace(".nii", "_seg.nii"))
+    taken = take_masks(rows, drawn, tmp_path / "labels.csv", ("background", "lesion"))
+    assert taken.new == tuple(row["case"] for row in rows)
+    for row in read_rows(tmp_path / "labels.csv", ("case", "mask")):
+        mask = read_mask(kept_mask(Path(row["mask"])), onto=image_of(row))
+        assert mask.array.sum() > 0
+        assert row["row"] == "" or mask.array[0, 0, 3] == 1

@@ -1,6 +1,7 @@
 """Augment: the chain of transforms that a recipe names, as a preset or as a list.
 
-In a study file: `augment: light`, `augment: {preset: light, flip_left_right: false}`, or a list
+In a study file: `augment: light`, `augment: {preset: light, flip_left_right: false}`, `augment: bigaug` (or with
+another probability of each of its nine, `augment: {preset: bigaug, p: 0.3}`), or a list
 `augment: [rotate90, {affine: {rotate: 20}}, {noise: {p: 0.3}}]`.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import numpy as np
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from allograft.core.config import Config
 from allograft.data.transforms.affine import Affine
+from allograft.data.transforms.bigaug import BigAug
 from allograft.data.transforms.blur import Blur
 from allograft.data.transforms.crop import Crop
 from allograft.data.transforms.cutout import Cutout
@@ -35,7 +37,7 @@ SHEAR = math.tan(math.radians(10))
 """Largest shear of the preset "geometric": 10 degrees, in pixels per pixel (the magnitudes are ours)."""
 
 AnyTransform = Annotated[
-    Flip | Rotate90 | Affine | Elastic | Crop | Intensity | Noise | Blur | Cutout | RandAugment,
+    Flip | Rotate90 | Affine | Elastic | Crop | Intensity | Noise | Blur | Cutout | RandAugment | BigAug,
     Field(discriminator="kind"),
 ]
 
@@ -50,6 +52,7 @@ TRANSFORMS: dict[str, type[Transform]] = {
     "blur": Blur,
     "cutout": Cutout,
     "rand_augment": RandAugment,
+    "bigaug": BigAug,
 }
 
 
@@ -61,13 +64,16 @@ class Augment(Config):
             RandAugment and cutout, for noisy students and consistency methods; "geometric": places only, for few
             annotated images of no fixed orientation (Majurski et al. 2019): reflections, quarter turns, any
             rotation, shifts of 10 %, magnification 1/1.1 to 1.1, shear of 10 degrees; "photometric": values only,
-            for strong views whose elements stay where they are.
+            for strong views whose elements stay where they are; "views": two looks at one image for self-supervised
+            methods (parts of it, values, blur); "bigaug": nine strong changes of values and places for
+            domains that nobody has seen (Zhang et al. 2020), each with probability 0.5, or `p` where the preset is
+            written {preset: bigaug, p: 0.3}.
         flip_left_right: whether the presets mirror left and right. Set it false where sides carry
             meaning (which lung, which breast, situs).
         transforms: further transforms, in order.
     """
 
-    preset: Literal["none", "light", "strong", "geometric", "photometric"] = "none"
+    preset: Literal["none", "light", "strong", "geometric", "photometric", "bigaug", "views"] = "none"
     flip_left_right: bool = True
     transforms: tuple[AnyTransform, ...] = ()
 
@@ -79,6 +85,9 @@ class Augment(Config):
             return {"preset": data}
         if isinstance(data, list | tuple):
             return {"transforms": data}
+        if isinstance(data, Mapping) and data.get("preset") == "bigaug" and "p" in data:
+            rest = {key: value for key, value in data.items() if key not in {"preset", "p"}}
+            return {**rest, "transforms": [{"bigaug": {"each": data["p"]}}, *data.get("transforms", ())]}
         return data
 
     @field_validator("transforms", mode="before")
@@ -98,7 +107,9 @@ class Augment(Config):
         ]
         entries = {"type": "array", "items": {"anyOf": [*short, whole["properties"]["transforms"]["items"]]}}
         whole["properties"]["transforms"] = {**entries, "default": []}
-        return {"anyOf": [{"enum": ["none", "light", "strong", "geometric", "photometric"]}, entries, whole]}
+        said = "of the preset bigaug: probability of each of its nine changes"
+        whole["properties"]["p"] = {"type": "number", "minimum": 0, "maximum": 1, "description": said}
+        return {"anyOf": [{"enum": list(get_args(cls.model_fields["preset"].annotation))}, entries, whole]}
 
     @model_validator(mode="after")
     def _each_acts(self) -> Self:
@@ -129,6 +140,13 @@ class Augment(Config):
                 Intensity(brightness=0.5, contrast=0.5, gamma=0.5, p=0.8),
                 Blur(sigma=1.5, p=0.5),
                 Noise(strength=0.2, p=0.5),
+            ),
+            "bigaug": (BigAug(),),
+            "views": (
+                *flip,
+                Crop(share=(0.3, 1.0), p=1.0),
+                Intensity(brightness=0.4, contrast=0.4, gamma=0.4, p=0.8),
+                Blur(sigma=1.0, p=0.3),
             ),
             "strong": (*flip, RandAugment(count=2, magnitude=0.6), Cutout(size=0.25, p=0.5)),
         }

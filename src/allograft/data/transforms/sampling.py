@@ -31,7 +31,7 @@ def sample_at(images: Tensor, points: Sequence[Tensor], *, padding: Padding, mas
     grid = torch.stack([(2 * p + 1) / n - 1 for p, n in zip(reversed(points), reversed(shape), strict=True)], dim=-1)
     floats = images if images.is_floating_point() else images.float()
     mode = "nearest" if mask else "bilinear"
-    out = F.grid_sample(floats, grid.to(floats.dtype), mode=mode, padding_mode=padding, align_corners=False)
+    out = F.grid_sample(floats, grid.to(floats), mode=mode, padding_mode=padding, align_corners=False)
     return out.to(images.dtype)
 
 

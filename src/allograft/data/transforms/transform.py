@@ -67,6 +67,10 @@ class Transform(Config):
         """Return parameters that change nothing."""
         raise NotImplementedError
 
+    def places(self, draw: Draw) -> dict[str, Any]:
+        """Return the part of a draw that moves pixels and changes no value."""
+        return dict(draw)
+
     def change(self, images: Tensor, draws: Sequence[Draw], *, mask: bool) -> Tensor:
         """Return (n, C, *S) images changed each by its own draw; no randomness, input untouched."""
         raise NotImplementedError

@@ -45,7 +45,7 @@ class Genesis(nn.Module):
         self.channels = tuple(scaled(c, width) for c in (64, 128, 256, 512))
         self.strides = (1, 2, 4, 8)
         for name, inside, out in zip(_NAMES, (in_channels, *self.channels), self.channels, strict=False):
-            self.add_module(name, nn.ModuleDict({"ops": genesis_pair(dims, inside, max(1, out // 2), out)}))
+            self.add_module(name, _Level(genesis_pair(dims, inside, max(1, out // 2), out)))
         self.pool = max_pool(dims, 2, stride=2)
         init_kaiming(self)
 
@@ -53,7 +53,7 @@ class Genesis(nn.Module):
         """Return four levels for images (B, C, *S)."""
         levels: list[Tensor] = []
         for name in _NAMES:
-            x = self.get_submodule(f"{name}.ops")(self.pool(x) if levels else x)
+            x = self.get_submodule(name)(self.pool(x) if levels else x)
             levels.append(x)
         return tuple(levels)
 
@@ -64,6 +64,19 @@ class Genesis(nn.Module):
 
 
 _NAMES = ("down_tr64", "down_tr128", "down_tr256", "down_tr512")
+
+
+class _Level(nn.Module):
+    """Two units under the checkpoint's name; a module of its own, so that levels can be cut off."""
+
+    def __init__(self, ops: nn.Sequential) -> None:
+        super().__init__()
+        self.ops = ops
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, out, *S)."""
+        out: Tensor = self.ops(x)
+        return out
 
 
 class GenesisUnit(nn.Module):

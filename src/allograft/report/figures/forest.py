@@ -12,20 +12,11 @@ from allograft.report.figures.canvas import cut
 from allograft.report.figures.rows import Row, row_sheet
 from allograft.report.style import INK, MUTED, PAPER, SHADE, VERDICTS
 from allograft.report.words import p_value, signed, span
-from allograft.study.summary import Pair
+from allograft.study.compared import Pair, seen_from
 
 __all__ = ["forest", "seen_from"]
 
 _MARKS = {v.word: v for v in VERDICTS}
-
-
-def seen_from(pair: Pair, baseline: str) -> Pair:
-    """Turn a pair so that the baseline is `b`: a difference above 0 favours the other recipe."""
-    if pair.a != baseline:
-        return pair
-    ci = None if pair.ci is None else (-pair.ci[1], -pair.ci[0])
-    difference = None if pair.difference is None else -pair.difference
-    return pair.model_copy(update={"a": pair.b, "b": pair.a, "difference": difference, "ci": ci})
 
 
 def forest(pairs: Sequence[Pair], *, metric: str, baseline: str, name: str, width: float) -> Markup:

@@ -14,7 +14,7 @@ from matplotlib.transforms import Affine2D
 from allograft.report.figures.canvas import Sheet, sheet
 from allograft.report.style import INK, PAPER, Fate, Look, Verdict
 
-__all__ = ["fate_swatch", "recipe_swatch", "verdict_swatch"]
+__all__ = ["fate_swatch", "mark_swatch", "recipe_swatch", "verdict_swatch"]
 
 
 def recipe_swatch(look: Look) -> Markup:
@@ -32,6 +32,13 @@ def verdict_swatch(verdict: Verdict) -> Markup:
     """Draw the marker of a verdict as the forest plot shows it."""
     with sheet(20, 14) as page:
         _marker(_bare(page), (10, 7), verdict.marker, 9, INK if verdict.filled else PAPER, INK, 1.6)
+        return page.svg("", "")
+
+
+def mark_swatch(marker: str, face: str, edge: str) -> Markup:
+    """Draw a mark of a map in its colours; a face of "none" leaves it hollow."""
+    with sheet(20, 14) as page:
+        _marker(_bare(page), (10, 7), marker, 8, face, edge, 1.4)
         return page.svg("", "")
 
 

@@ -1,0 +1,41 @@
+"""Pretext: what objectives share that learn from images alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from allograft.contracts import Objective, StreamSpec
+from allograft.core.task import Task
+from allograft.data.case import Batch
+from allograft.nets.network import Network
+
+__all__ = ["IMAGES", "Drawn", "Pretext", "images"]
+
+IMAGES = "images"
+"""Role of the images that a pretext task learns from: every training case, labelled or not, without its label."""
+
+
+@runtime_checkable
+class Pretext(Objective, Protocol):
+    """An objective that needs no labels; the procedure `self_supervised` gives it images in the role "images"."""
+
+    def tasks(self, dims: int) -> Mapping[str, Task]:
+        """Return the heads that its network is given; none where the criterion owns all that it adds."""
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """A criterion that can show what it does to images: restorations, puzzles."""
+
+    def pictures(self, nets: Mapping[str, Network], batch: Mapping[str, Batch]) -> Mapping[str, Tensor]:
+        """Return images (B, C, *S) by what they show, in the order in which they stand side by side."""
+
+
+def images(
+    *, views: int = 0, look: Literal["augment", "strong"] = "augment", batch: int = 0
+) -> Mapping[str, StreamSpec]:
+    """Return the one stream "images": plain images, or `views` further copies of each, each with its own draws."""
+    return {IMAGES: StreamSpec(IMAGES, batch=batch, views=views, labelled=False, look=look, pixels=True)}

@@ -1,0 +1,1 @@
+"""Classifiers of single voxels: the machines of `allograft.shallow` as settings of a study."""

@@ -1,0 +1,144 @@
+"""Self-supervision: every pretext task's recipe runs through `allograft study`, in each dimension and task it claims.
+
+A method adds its recipes to `RECIPES`. All recipes of one dimension and task share one study. The data are synthetic.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import tiny_study as tiny
+import yaml
+from synthetic_sites import synthetic_sites
+
+CLASSIFY, SEGMENT = ("classify-2d", "classify-3d"), ("segment-2d", "segment-3d")
+EVERY = (*CLASSIFY, *SEGMENT)
+
+
+class Told(NamedTuple):
+    """The settings of a pretext task, what it claims, and what the log of its first stage must hold."""
+
+    pretext: str | dict[str, Any]
+    claims: tuple[str, ...] = EVERY
+    logged: tuple[str, ...] = ("loss",)
+    more: tuple[tuple[str, Any], ...] = ()
+    """Further fields of the recipe."""
+
+
+SMALL = {"hidden": 16, "output": 8}
+RECIPES: dict[str, Told] = {
+    "rotation": Told("rotation", logged=("accuracy", "chance")),
+    "simclr": Told({"simclr": SMALL}, logged=("accuracy", "chance")),
+    "moco_v2": Told({"moco_v2": {**SMALL, "queue": 16, "momentum": 0.9}}, logged=("accuracy", "chance")),
+    "byol": Told({"byol": {**SMALL, "momentum": 0.9}}, logged=("directions",)),
+    "simsiam": Told({"simsiam": {**SMALL, "bottleneck": 4}}, logged=("directions",)),
+    "barlow_twins": Told({"barlow_twins": SMALL}, logged=("apart", "redundant")),
+    "vicreg": Told({"vicreg": SMALL}, logged=("invariance", "variance", "covariance")),
+    "swav": Told({"swav": {**SMALL, "prototypes": 4}}, logged=("used",)),
+    "dino": Told({"dino": {**SMALL, "bottleneck": 8, "hand_on": "teacher"}}, logged=("used",)),
+    "patient_pairs": Told({"patient_pairs": {**SMALL, "domain": "other"}}, logged=("accuracy", "chance")),
+}
+
+
+def recipes(case: str) -> list[dict[str, Any]]:
+    """Return training from scratch and every pretext task that claims a case."""
+    told = {name: one for name, one in RECIPES.items() if case in one.claims}
+    runs = {name: {"procedure": {"self_supervised": {"pretext": one.pretext}}} for name, one in told.items()}
+    return [{"name": "plain"}, *({"name": n, **runs[n], **dict(one.more)} for n, one in told.items())]
+
+
+def study(case: str, folder: Path, chosen: list[dict[str, Any]], **fields: Any) -> Path:
+    """Write synthetic data and a study of a case."""
+    dims, dense = (3 if case.endswith("3d") else 2), case in SEGMENT
+    table = synthetic_sites(folder / "cases", dims=dims)
+    columns = {"path": str(table), "image": "image", "group": "patient_id", "domain": "site"}
+    columns |= {"mask": "mask", "task": {"classes": ["background", "bright", "dark"]}} if dense else {"label": "label"}
+    net = {"encoder": "resnet10_small", "dims": dims, "width": 0.0625}
+    text = {
+        "study": "synthetic pretexts",
+        "baseline": chosen[0]["name"],
+        "datasets": [{"name": "cases", **columns}],
+        "folds": 3,
+        "test_folds": 1,
+        "seeds": [0],
+        "label_fractions": [0.5],
+        "search": {"lrs": []},
+        "preprocess": {"intensity": "standard", **({} if dense else {"size": [16] * dims})},
+        **({"patches": {"size": [16] * dims, "overlap": 0}} if dense else {}),
+        "augment": {"preset": "light"},
+        "common": {
+            "net": {**net, **({"decoder": "unet"} if dense else {})},
+            "budget": {"steps": 6, "batch": 4, "evals": 1},
+            "optim": {"lr": 0.01},
+        },
+        "recipes": chosen,
+        **fields,
+    }
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(text, sort_keys=False), encoding="utf-8")
+    return path
+
+
+class Ran:
+    """A finished study of a case; run once, failed or not, by whichever test process comes first."""
+
+    def __init__(self, case: str, folder: Path) -> None:
+        self.out, kept = folder / case / "out", folder / f"{case}.json"
+        with (folder / f"{case}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not kept.exists():
+                (folder / case).mkdir()
+                file = study(case, folder / case, recipes(case))
+                found = tiny.run("study", file, "--out", self.out, "--workers", 1, "--json")
+                said = {"code": found.exit_code, "said": found.stdout, "all": f"{found.output}\n{found.exception!r}"}
+                kept.write_text(json.dumps(said))
+            self.result = json.loads(kept.read_text())
+
+    def of(self, recipe: str) -> Path:
+        """Return the folder of the one run of a recipe."""
+        folders = sorted((self.out / "runs").glob("*/outcome.json"))
+        (found,) = [p.parent for p in folders if json.loads(p.read_text())["key"]["recipe"] == recipe]
+        return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        tiny.private_home(tmp_path_factory.mktemp("home"), patch)
+        yield
+
+
+def ran(case: str, factory: pytest.TempPathFactory) -> Ran:
+    base = factory.getbasetemp()
+    folder = (base.parent if base.name.startswith("popen-") else base) / "pretexts"
+    folder.mkdir(exist_ok=True)
+    return Ran(case, folder)
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_every_recipe_finishes_and_is_in_the_report(case: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    found = ran(case, tmp_path_factory)
+    assert found.result["code"] == 0, found.result["all"]
+    names, said = [recipe["name"] for recipe in recipes(case)], json.loads(found.result["said"])
+    assert said["runs"] == {"finished": len(names), "planned": len(names)}
+    page = Path(said["report"]).read_text(encoding="utf-8")
+    assert all(name in page for name in names)
+
+
+@pytest.mark.parametrize(("name", "case"), [(n, case) for n, one in RECIPES.items() for case in one.claims])
+def test_the_pretext_is_trained_watched_and_handed_on(
+    name: str, case: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = ran(case, tmp_path_factory).of(name)
+    first, last = json.loads((folder / "stages.json").read_text())
+    assert (first["stage"], last["stage"]) == ("pretext", "finetune")
+    row = first["history"]["rows"][-1]
+    assert set(RECIPES[name].logged) <= set(row["train"])
+    assert {"held_out_loss", "spread", "uniformity"} <= set(row["validation"])
+    copied = [entry for entry in last["plan"]["entries"] if entry["source"]]
+    assert copied, "the second stage starts from the first"

@@ -1,0 +1,92 @@
+"""Self-supervised pre-training: stages, cases and labels with a fake Lab, and that the encoder is what moves."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+import torch
+
+from allograft import catalog
+from allograft.contracts import Lab, Started
+from allograft.nets.network import Network
+from allograft.objectives.rotation import Rotation
+from allograft.objectives.simclr import SimCLR
+from allograft.objectives.supervised import Supervised
+from allograft.procedures.self_supervised import SelfSupervised
+from allograft.testing.fake_lab import FakeLab
+
+
+class MovingLab(FakeLab):
+    """A lab whose stages move the encoder too; it keeps what the last stage began with, and what it was given."""
+
+    begun: Started | None = None
+    first: dict
+    tasks: list
+    labels: dict
+
+    def start(self, **settings):
+        self.tasks = [*getattr(self, "tasks", []), settings.get("tasks")]
+        return super().start(**settings)
+
+    def train(self, stage: str, started: Started, **settings) -> Network:
+        self.begun = started
+        self.first = {key: value.clone() for key, value in started.net.state_dict().items()}
+        given = settings.get("cohorts") or {}
+        self.labels = {**getattr(self, "labels", {}), **{role: len(c.labelled()) for role, c in given.items()}}
+        net = super().train(stage, started, **settings)
+        with torch.no_grad():
+            for parameter in net.encoder.parameters():
+                parameter.add_(0.25)
+        return net
+
+
+def run(dims: int = 2, **settings) -> MovingLab:
+    lab = MovingLab(dims)
+    SelfSupervised(**settings).run(cast("Lab", lab))
+    return lab
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_two_stages_share_the_budget_and_the_first_reads_no_label(dims: int) -> None:
+    lab = run(dims, share=0.25)
+    first, second = lab.asked
+    assert (first.stage, first.share, second.stage, second.share) == ("pretext", 0.25, "finetune", 0.75)
+    assert isinstance(first.objective, Rotation)
+    assert lab.labels == {"images": 0, "val:images": 0}
+    assert lab.tasks == [dict(Rotation().tasks(dims)), None]
+    assert first.augment is not None
+    assert first.augment.preset == "views"
+    assert (second.objective.name, second.tuning, second.augment) == ("supervised", None, None)
+    assert run(dims, pretext=SimCLR()).tasks[0] == {}
+
+
+def test_all_training_images_are_read_once_and_none_of_validation() -> None:
+    lab = run()
+    expected = {*lab.cohorts["train"].ids, *lab.cohorts["unlabelled"].ids, *lab.cohorts["target"].ids}
+    assert len(lab.asked[0].ids["images"]) == len(expected)
+    assert set(lab.asked[0].ids["images"]) == expected
+    assert lab.asked[0].ids["val:images"] == lab.cohorts["val"].ids
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_equals_the_pretext_encoder_bit_for_bit(dims: int) -> None:
+    lab = run(dims)
+    for key, value in lab.done["pretext"].encoder.state_dict().items():
+        assert torch.equal(lab.first[f"encoder.{key}"], value), key
+    assert lab.begun is not None
+    copied = [e for e in lab.begun.plan.entries if e.target.startswith("encoder.")]
+    assert copied
+    assert {str(e.action) for e in copied} == {"copy"}
+
+
+def test_the_mechanism_acts_the_second_stage_starts_elsewhere_than_without() -> None:
+    plain, lab = FakeLab().start().net.state_dict(), run()
+    moved = [k for k, v in lab.first.items() if k.startswith("encoder.") and v.is_floating_point()]
+    assert any(not torch.equal(lab.first[k], plain[k]) for k in moved)
+
+
+def test_an_objective_that_reads_labels_is_refused() -> None:
+    assert "self_supervised" in catalog.PROCEDURES
+    with pytest.raises(ValueError, match="needs none"):
+        SelfSupervised(pretext=Supervised())
