@@ -55,16 +55,16 @@ def read(cohort: Cohort, dims: int) -> dict[str, tuple[Part, Part]]:
         images, targets, groups = found.setdefault(case.domain, ([], [], []))
         target = case.targets[cohort.task.head]
         images.append(prepare(read_channels(case.image), data.preprocess))
-        masked = isinstance(target, ImageRef)
-        targets.append(read_mask(target, onto=case.image[0], dims=dims).array[0] if masked else np.asarray(target))
+        held = read_mask(target, onto=case.image[0], dims=dims).array[0] if isinstance(target, ImageRef) else target
+        targets.append(np.asarray(held))
         groups.append(case.group)
     out = {}
     for site, (images, targets, groups) in found.items():
         order = list(dict.fromkeys(groups))
         learnt = torch.tensor([order.index(group) < TRAIN for group in groups])
-        image = torch.from_numpy(np.stack(images)).float()
-        target = torch.from_numpy(np.stack(targets).astype(np.int64))
-        out[site] = Part(image[learnt], target[learnt]), Part(image[~learnt], target[~learnt])
+        shown = torch.from_numpy(np.stack(images)).float()
+        true = torch.from_numpy(np.stack(targets).astype(np.int64))
+        out[site] = Part(shown[learnt], true[learnt]), Part(shown[~learnt], true[~learnt])
     return out
 
 

@@ -44,7 +44,7 @@ FOLDS: list[tuple[Dataset, int]] = [
 VARIANTS: list[Dataset] = [
     OrganBlocks(OrganBlocksSettings(allow_build=True, dims=3)),
     OrganBlocks(OrganBlocksSettings(allow_build=True, task="patch")),
-    Nuclei2D(Nuclei2DSettings(sources=("stardist", "scratch", "cells3d"), quarters=True)),
+    Nuclei2D(Nuclei2DSettings(sources=("stardist", "scratch", "cells3d"), sixths=True)),
     SyntheticProtocols(SyntheticProtocolsSettings(task="level", subjects=9)),
     SyntheticProtocols(SyntheticProtocolsSettings(dims=3, subjects=9)),
     SyntheticProtocols(SyntheticProtocolsSettings(dims=3, task="level", subjects=9, paired=True)),

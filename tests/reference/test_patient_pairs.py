@@ -102,7 +102,7 @@ def test_the_loss_equals_a_loop_over_pairs():
     batch = {"images": two_looks(6, 2), "partner": two_looks(6, 2, seed=1)}
     criterion.eval()
     nets["net"].eval()
-    found = float(criterion(nets, batch, AT, "all").total)
+    found = float(criterion(nets, batch, AT, "all").total.detach())
     z = torch.cat([criterion.projector(nets["net"](batch[name].image).pooled) for name in ("images", "partner")])
     z, total = F.normalize(z, dim=1), 0.0
     for i in range(12):

@@ -9,8 +9,8 @@
 Instance labels become one class: a pixel of any nucleus is "nucleus", so nuclei that touch are one region.
 Groups are blocks with 32 unused pixels between them: four of the first picture; of the time-lapse two, left and
 right of the scratch, each through all ten frames, because frames show the same cells again; of the stack four, each
-through its slices. The sources are the domains; for folds of three or more within each, `quarters` cuts the
-time-lapse into four, upper and lower halves as well.
+through its slices. The sources are the domains; `sixths` cuts each of them into six blocks, for folds and verdicts
+within a source.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ from allograft.datasets.prepared import (
 __all__ = ["Nuclei2D", "Nuclei2DSettings"]
 
 GAP = 32
-CUTS = {"stardist": (2, 2), "scratch": (1, 2)}
-QUARTERS = {"scratch": (2, 2), "cells3d": (2, 2)}
+CUTS = {"stardist": (2, 2), "scratch": (1, 2), "cells3d": (2, 2)}
+SIXTHS = {"stardist": (2, 3), "scratch": (3, 2), "cells3d": (2, 3)}
+"""The time-lapse has no column of blocks in the middle, where the scratch is."""
 FRAMES = {"stardist": 1, "scratch": 10, "cells3d": 4}
 SLICES = (24, 30, 36, 42)
 SHARES: dict[str, tuple[float, float]] = {
@@ -56,7 +57,11 @@ SHARES: dict[str, tuple[float, float]] = {
     "scratch": (0.92824, 0.07176),
     "cells3d": (0.60399, 0.39601),
 }
-QUARTER_SHARES: dict[str, tuple[float, float]] = {**SHARES, "scratch": (0.92861, 0.07139)}
+SIXTH_SHARES: dict[str, tuple[float, float]] = {
+    "stardist": (0.79213, 0.20787),
+    "scratch": (0.92811, 0.07189),
+    "cells3d": (0.63465, 0.36535),
+}
 _VERSION = 1
 
 _STARDIST = "pypi:stardist==0.9.2#stardist/data/images/"
@@ -83,15 +88,15 @@ class Nuclei2DSettings(Config):
 
     Args:
         sources: which of the three.
-        quarters: four blocks of every source, where the time-lapse otherwise has two.
+        sixths: six blocks of every source (2 x 3 or 3 x 2), in place of four of pictures and two of the time-lapse.
     """
 
     sources: tuple[Source, ...] = Field(default=("stardist", "scratch"), min_length=1)
-    quarters: bool = False
+    sixths: bool = False
 
     def cuts(self, source: Source) -> tuple[int, int]:
         """Return into how many rows and columns of blocks a source is cut."""
-        return QUARTERS.get(source, (2, 2)) if self.quarters or source not in CUTS else CUTS[source]
+        return (SIXTHS if self.sixths else CUTS)[source]
 
 
 class Nuclei2D:
@@ -150,7 +155,7 @@ class Nuclei2D:
         for source in self.settings.sources:
             fetch(FILES[source])
         check_cohort(self, cohort, self._folder(None))
-        shares = QUARTER_SHARES if self.settings.quarters else SHARES
+        shares = SIXTH_SHARES if self.settings.sixths else SHARES
         check_shares(self, self._folder(None), shares, tolerance=1e-4)
 
     def card(self) -> dict[str, Any]:
@@ -171,9 +176,7 @@ class Nuclei2D:
     def _folder(self, progress: OnProgress | None) -> Path:
         files = {source: dict(FILES[source]) for source in self.settings.sources}
         cuts = {source: self.settings.cuts(source) for source in self.settings.sources}
-        # The usual cuts keep the folder that they had before there were others.
-        usual = all(CUTS.get(source) == cut for source, cut in cuts.items())
-        made = {"version": _VERSION, "gap": GAP, "cuts": CUTS if usual else {**cuts, "slices": SLICES}, "files": files}
+        made = {"version": _VERSION, "gap": GAP, "cuts": cuts, "slices": SLICES, "files": files}
         return made_once(self.name, made, lambda folder: self._make(folder, progress))
 
     def _make(self, folder: Path, progress: OnProgress | None) -> list[Item]:

@@ -5,8 +5,8 @@ real changes of protocol and modality. Each scan is one picture and one domain; 
 
 | setting | cases | groups of each scan |
 |---|---|---|
-| dims: 2 | axial slices, pixels of 3 mm | four slabs along the body, two slices unused between them |
-| dims: 3 | blocks, voxels of 3 mm | four quarters (anterior or posterior, left or right), two voxels between them |
+| dims: 2 | axial slices, pixels of 3 mm | six slabs along the body, one slice unused between them |
+| dims: 3 | blocks, voxels of 3 mm | six columns (2 from back to front, 3 from left to right), two voxels between them |
 | task: patch | 32 x 32 windows of slices, the class is the organ at the centre; 2 of each organ and slice | slabs |
 
 Slices that show fewer than six of the nine organs (chest, pelvis) are left out. Values are the scans' own (HU, or MR
@@ -52,15 +52,18 @@ from allograft.datasets.prepared import (
 __all__ = ["OrganBlocks", "OrganBlocksSettings"]
 
 _VERSION = 1
-SPACING, GAP, PARTS = 3.0, 2, 4
+SPACING, PARTS = 3.0, 6
+CUTS: Mapping[int, tuple[tuple[int, int, int], int]] = {2: ((PARTS, 1, 1), 1), 3: ((1, 2, 3), 2)}
+"""By dims, blocks along each axis and the unused elements between them."""
+
 SHOWN = 6
 SIZE, PER_SLICE = 32, 2
 AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])
 
 ORGANS = Task(kind="segmentation", classes=CLASSES, head="organs")
 CASES: Mapping[str, Mapping[Scan, int]] = {
-    "organs": {"plain": 44, "contrast": 12, "mr": 12},
-    "patch": {"plain": 702, "contrast": 206, "mr": 202},
+    "organs": {"plain": 42, "contrast": 12, "mr": 12},
+    "patch": {"plain": 668, "contrast": 208, "mr": 202},
     "blocks": {"plain": PARTS, "contrast": PARTS, "mr": PARTS},
 }
 """Cases of each scan: slices, patches and blocks."""
@@ -165,7 +168,13 @@ class OrganBlocks:
 
     def _folder(self, progress: OnProgress | None) -> Path:
         files = {scan: dict(FILES[scan]) for scan in self.settings.scans}
-        numbers = {"spacing": SPACING, "gap": GAP, "shown": SHOWN, "parts": PARTS, "size": SIZE, "per_slice": PER_SLICE}
+        numbers = {
+            "spacing": SPACING,
+            "cuts": CUTS[self.settings.dims],
+            "shown": SHOWN,
+            "size": SIZE,
+            "per_slice": PER_SLICE,
+        }
         said = self.settings.model_dump(mode="json", exclude={"allow_build"})
         made = {"version": _VERSION, **numbers, **said, "files": files}
         return made_once(self.name, made, lambda folder: self._make(folder, progress))
@@ -177,8 +186,7 @@ class OrganBlocks:
             image, labels = _read(case, flat=said.dims == 2)
             shown = np.array([len(np.unique(each[each > 0])) >= SHOWN for each in labels])
             image, labels = image[shown], labels[shown]
-            cuts = (PARTS, 1, 1) if said.dims == 2 else (1, 2, 2)
-            for part in blocks(image.shape, cuts, GAP):
+            for part in blocks(image.shape, *CUTS[said.dims]):
                 facts = {"group": f"{case.id}-{part.name}", "domain": case.domain}
                 if said.dims == 3:
                     pair = image[part.place], labels[part.place]

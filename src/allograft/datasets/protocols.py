@@ -116,7 +116,8 @@ def rician(clean: npt.NDArray[np.floating], deviation: float, rng: np.random.Gen
         rng: draws the noise.
     """
     real, other = deviation * rng.standard_normal((2, *clean.shape)).astype(np.float32)
-    return np.hypot(clean + real, other).astype(np.float32)
+    seen: Volume = np.hypot(clean + real, other).astype(np.float32)
+    return seen
 
 
 def bias_field(inside: npt.NDArray[np.bool_], extent: float, sigma: float, rng: np.random.Generator) -> Volume:

@@ -33,7 +33,7 @@ from allograft.functional.exact import in_full_precision
 from allograft.nets.network import Network
 from allograft.nets.projector import projector
 from allograft.objectives.pretext import IMAGES
-from allograft.objectives.two_views import TwoViews, looks
+from allograft.objectives.two_views import TwoViews, ViewsCriterion, looks
 
 __all__ = ["BarlowTwins", "correlations"]
 
@@ -73,7 +73,7 @@ class BarlowTwins(TwoViews, Method):
         return _BarlowCriterion(self, nets["net"].shape.channels[-1])
 
 
-class _BarlowCriterion(Criterion):
+class _BarlowCriterion(ViewsCriterion):
     def __init__(self, spec: BarlowTwins, width: int) -> None:
         super().__init__()
         hidden = spec.hidden or width

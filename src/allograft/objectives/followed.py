@@ -7,14 +7,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from allograft.contracts import Criterion
 from allograft.functional.ema import ema_update, teacher_of
 from allograft.nets.network import Network
+from allograft.objectives.two_views import ViewsCriterion
 
 __all__ = ["FollowedCriterion"]
 
 
-class FollowedCriterion(Criterion):
+class FollowedCriterion(ViewsCriterion):
     """Owns a projector, and a copy of network and projector that no gradient reaches and that follows them slowly.
 
     The copy works in the modes of what it follows. Its parameters are averaged; running statistics of its norm

@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
+from torch import Tensor
 
 from allograft.contracts import Criterion, Loss, Method, Progress, StreamSpec
 from allograft.core.reference import Reference
@@ -103,3 +104,7 @@ class _PatientPairsCriterion(Criterion):
         a, b = (self.projector(nets["net"](shown(batch[name])).pooled) for name in (IMAGES, PARTNER))
         barred = same_group(batch[IMAGES].groups, a.device)
         return Loss(nt_xent(a, b, self.temperature, barred), found(a, b))
+
+    def pictures(self, nets: Mapping[str, Network], batch: Mapping[str, Batch]) -> Mapping[str, Tensor]:
+        """Return images and their partners."""
+        return {"image": shown(batch[IMAGES]), "partner": shown(batch[PARTNER])}

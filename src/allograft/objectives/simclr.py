@@ -31,7 +31,7 @@ from allograft.functional.contrastive import found, nt_xent, same_group
 from allograft.nets.network import Network
 from allograft.nets.projector import projector
 from allograft.objectives.pretext import IMAGES
-from allograft.objectives.two_views import TwoViews, looks
+from allograft.objectives.two_views import TwoViews, ViewsCriterion, looks
 
 __all__ = ["SimCLR"]
 
@@ -61,7 +61,7 @@ class SimCLR(TwoViews, Method):
         return _SimCLRCriterion(self, nets["net"].shape.channels[-1])
 
 
-class _SimCLRCriterion(Criterion):
+class _SimCLRCriterion(ViewsCriterion):
     def __init__(self, spec: SimCLR, width: int) -> None:
         super().__init__()
         self.spec = spec

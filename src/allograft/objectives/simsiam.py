@@ -30,7 +30,7 @@ from allograft.functional.cosine import directions, mean_cosine
 from allograft.nets.network import Network
 from allograft.nets.projector import projector
 from allograft.objectives.pretext import IMAGES
-from allograft.objectives.two_views import TwoViews, looks
+from allograft.objectives.two_views import TwoViews, ViewsCriterion, looks
 
 __all__ = ["SimSiam", "siamese_loss"]
 
@@ -64,7 +64,7 @@ class SimSiam(TwoViews, Method):
         return _SimSiamCriterion(self, nets["net"].shape.channels[-1])
 
 
-class _SimSiamCriterion(Criterion):
+class _SimSiamCriterion(ViewsCriterion):
     def __init__(self, spec: SimSiam, width: int) -> None:
         super().__init__()
         hidden = spec.hidden or width

@@ -38,7 +38,7 @@ from allograft.functional.sinkhorn import sinkhorn
 from allograft.nets.network import Network
 from allograft.nets.projector import projector
 from allograft.objectives.pretext import IMAGES
-from allograft.objectives.two_views import TwoViews, looks
+from allograft.objectives.two_views import TwoViews, ViewsCriterion, looks
 
 __all__ = ["SwAV", "likeness"]
 
@@ -81,7 +81,7 @@ class SwAV(TwoViews, Method):
         return _SwAVCriterion(self, nets["net"].shape.channels[-1])
 
 
-class _SwAVCriterion(Criterion):
+class _SwAVCriterion(ViewsCriterion):
     def __init__(self, spec: SwAV, width: int) -> None:
         super().__init__()
         self.spec = spec

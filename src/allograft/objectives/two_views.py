@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from pydantic import Field
 from torch import Tensor
 
-from allograft.contracts import StreamSpec
+from allograft.contracts import Criterion, StreamSpec
 from allograft.core.config import Config
 from allograft.core.errors import ConfigError
 from allograft.core.task import Task
 from allograft.data.case import Batch
-from allograft.objectives.pretext import images
+from allograft.nets.network import Network
+from allograft.objectives.pretext import IMAGES, images
 
-__all__ = ["TwoViews", "looks", "shown"]
+__all__ = ["TwoViews", "ViewsCriterion", "looks", "shown"]
 
 
 class TwoViews(Config):
@@ -35,6 +36,15 @@ class TwoViews(Config):
     def tasks(self, dims: int) -> Mapping[str, Task]:
         """Return no head: what stands behind the encoder is the criterion's."""
         return {}
+
+
+class ViewsCriterion(Criterion):
+    """A criterion that acts on two looks at each image, and shows them."""
+
+    def pictures(self, nets: Mapping[str, Network], batch: Mapping[str, Batch]) -> Mapping[str, Tensor]:
+        """Return the two looks at images, as the loss sees them."""
+        one, two = looks(batch[IMAGES])
+        return {"one view": one, "other view": two}
 
 
 def looks(batch: Batch) -> tuple[Tensor, Tensor]:

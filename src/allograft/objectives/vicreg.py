@@ -34,7 +34,7 @@ from allograft.functional.exact import in_full_precision
 from allograft.nets.network import Network
 from allograft.nets.projector import projector
 from allograft.objectives.pretext import IMAGES
-from allograft.objectives.two_views import TwoViews, looks
+from allograft.objectives.two_views import TwoViews, ViewsCriterion, looks
 
 __all__ = ["VICReg", "shared_variation", "too_still"]
 
@@ -85,7 +85,7 @@ class VICReg(TwoViews, Method):
         return _VICRegCriterion(self, nets["net"].shape.channels[-1])
 
 
-class _VICRegCriterion(Criterion):
+class _VICRegCriterion(ViewsCriterion):
     def __init__(self, spec: VICReg, width: int) -> None:
         super().__init__()
         hidden = spec.hidden or width
