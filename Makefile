@@ -49,6 +49,10 @@ results: .venv/.installed-test  ## the studies behind docs/results, an hour and 
 	$(BIN)/python benchmarks/few_labels.py --write
 	$(BIN)/python benchmarks/few_labels_classes.py --write
 	$(BIN)/python benchmarks/few_labels_masks.py --write
+	$(BIN)/python benchmarks/shifts.py protocols --write
+	$(BIN)/python benchmarks/shifts.py organs --write
+	$(BIN)/python benchmarks/shifts.py tissue --write
+	$(BIN)/python benchmarks/shifts.py nuclei --write
 
 .venv/bin/pip:
 	$(PYTHON) -m venv .venv

@@ -43,7 +43,7 @@ def page(summary: Summary) -> str:
         lines += labels_to_target(need, summary, PAPER)
     seconds = sum(row.seconds for row in summary.runs)
     lines += notes(summary)
-    return "\n".join([*lines, f"Runs took {seconds / 60:.0f} minutes of processor time together.", ""])
+    return "\n".join([*lines, f"Runs took {seconds / 60:.0f} minutes of wall time together.", ""])
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def page(summary: Summary) -> str:
     for need in summary.label_needs:
         lines += labels_to_target(need, summary, {})
     seconds = sum(row.seconds for row in summary.runs)
-    return "\n".join([*lines, *notes(summary), f"Runs took {seconds / 60:.0f} minutes of processor time together.", ""])
+    return "\n".join([*lines, *notes(summary), f"Runs took {seconds / 60:.0f} minutes of wall time together.", ""])
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def page(summary: Summary) -> str:
         lines += [*scores(table, summary, against=summary.baseline), *fusions(table, summary)]
     lines += ["## Verdict", "", *(f"- {sentence}" for sentence in summary.headline), ""]
     seconds = sum(row.seconds for row in summary.runs)
-    return "\n".join([*lines, *notes(summary), f"Runs took {seconds / 60:.0f} minutes of processor time together.", ""])
+    return "\n".join([*lines, *notes(summary), f"Runs took {seconds / 60:.0f} minutes of wall time together.", ""])
 
 
 if __name__ == "__main__":

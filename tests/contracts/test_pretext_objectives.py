@@ -12,10 +12,16 @@ from allograft.catalog.registry import OBJECTIVES
 from allograft.contracts import HOUSE, Criterion, Loss, Method, StreamSpec
 from allograft.objectives.barlow_twins import BarlowTwins
 from allograft.objectives.byol import BYOL
+from allograft.objectives.cpc import CPC
 from allograft.objectives.dino import DINO
+from allograft.objectives.exemplar import Exemplar
+from allograft.objectives.jigsaw import Jigsaw
+from allograft.objectives.masked_autoencoder import MaskedAutoencoder
 from allograft.objectives.moco_v2 import MoCoV2
+from allograft.objectives.models_genesis import ModelsGenesis
 from allograft.objectives.patient_pairs import PatientPairs
 from allograft.objectives.pretext import IMAGES, Pretext, images
+from allograft.objectives.relative_patch_location import RelativePatchLocation
 from allograft.objectives.rotation import Rotation
 from allograft.objectives.simclr import SimCLR
 from allograft.objectives.simsiam import SimSiam
@@ -26,6 +32,14 @@ from allograft.testing.pretexts import check_pretext
 SMALL = {"hidden": 12, "output": 8}
 PRETEXTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "rotation": (Rotation(), {}),
+    "relative_patch_location": (RelativePatchLocation(hidden=8), {"size": 16}),
+    "jigsaw": (Jigsaw(permutations=5, hidden=8), {"size": 16}),
+    "cpc": (CPC(per_side=3, code=6, context=7), {"size": 16}),
+    "cpc, one negative": (CPC(per_side=2, code=6, context=7, loss="binary"), {"size": 8}),
+    "exemplar": (Exemplar(output=8), {}),
+    "models_genesis": (ModelsGenesis(width=8, windows=3), {}),
+    "masked_autoencoder": (MaskedAutoencoder(width=8), {}),
+    "masked_autoencoder, plain goal": (MaskedAutoencoder(width=8, per_block=False, block=4), {}),
     "simclr": (SimCLR(**SMALL), {}),
     "simclr, all negatives": (SimCLR(**SMALL, patients="negatives"), {}),
     "moco_v2": (MoCoV2(**SMALL, queue=16, momentum=0.9), {}),

@@ -33,6 +33,12 @@ class Told(NamedTuple):
 SMALL = {"hidden": 16, "output": 8}
 RECIPES: dict[str, Told] = {
     "rotation": Told("rotation", logged=("accuracy", "chance")),
+    "relative_patch_location": Told("relative_patch_location", logged=("accuracy", "chance")),
+    "jigsaw": Told({"jigsaw": {"permutations": 5}}, logged=("accuracy", "chance")),
+    "cpc": Told({"cpc": {"per_side": 3}}, logged=("accuracy", "chance")),
+    "exemplar": Told("exemplar", logged=("accuracy", "chance")),
+    "models_genesis": Told({"models_genesis": {"width": 16, "windows": 5}}, logged=("unrestored",)),
+    "masked_autoencoder": Told({"masked_autoencoder": {"width": 16}}, logged=("mean_guess",)),
     "simclr": Told({"simclr": SMALL}, logged=("accuracy", "chance")),
     "moco_v2": Told({"moco_v2": {**SMALL, "queue": 16, "momentum": 0.9}}, logged=("accuracy", "chance")),
     "byol": Told({"byol": {**SMALL, "momentum": 0.9}}, logged=("directions",)),

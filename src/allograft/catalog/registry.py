@@ -10,6 +10,7 @@ from allograft.objectives.barlow_twins import BarlowTwins
 from allograft.objectives.byol import BYOL
 from allograft.objectives.cct import CCT
 from allograft.objectives.cdan import CDAN
+from allograft.objectives.cpc import CPC
 from allograft.objectives.cps import CPS
 from allograft.objectives.cross_teaching import CrossTeaching
 from allograft.objectives.cycle_gan import CycleGAN
@@ -20,16 +21,20 @@ from allograft.objectives.deep_coral import DeepCORAL
 from allograft.objectives.dino import DINO
 from allograft.objectives.distant_feature_fusion import DistantFeatureFusion
 from allograft.objectives.entropy_minimisation import EntropyMinimisation
+from allograft.objectives.exemplar import Exemplar
 from allograft.objectives.fix_match import FixMatch
 from allograft.objectives.fourier_adaptation import FourierAdaptation
 from allograft.objectives.gan import GAN
 from allograft.objectives.histogram_matching import HistogramMatching
 from allograft.objectives.ict import ICT
+from allograft.objectives.jigsaw import Jigsaw
 from allograft.objectives.localisation import Localisation
+from allograft.objectives.masked_autoencoder import MaskedAutoencoder
 from allograft.objectives.mean_teacher import MeanTeacher
 from allograft.objectives.minimax_entropy import MinimaxEntropy
 from allograft.objectives.mixed import Mixed
 from allograft.objectives.moco_v2 import MoCoV2
+from allograft.objectives.models_genesis import ModelsGenesis
 from allograft.objectives.multi_head import MultiHead
 from allograft.objectives.multi_task import MultiTask
 from allograft.objectives.nyul import Nyul
@@ -37,6 +42,7 @@ from allograft.objectives.patient_pairs import PatientPairs
 from allograft.objectives.pix2pix import Pix2Pix
 from allograft.objectives.pnp_adanet import PnPAdaNet
 from allograft.objectives.r_drop import RDrop
+from allograft.objectives.relative_patch_location import RelativePatchLocation
 from allograft.objectives.rotation import Rotation
 from allograft.objectives.self_ensembling import SelfEnsembling
 from allograft.objectives.simclr import SimCLR
@@ -134,6 +140,12 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "fix_match": FixMatch,
     "r_drop": RDrop,
     "rotation": Rotation,
+    "models_genesis": ModelsGenesis,
+    "masked_autoencoder": MaskedAutoencoder,
+    "relative_patch_location": RelativePatchLocation,
+    "jigsaw": Jigsaw,
+    "cpc": CPC,
+    "exemplar": Exemplar,
     "simclr": SimCLR,
     "moco_v2": MoCoV2,
     "byol": BYOL,

@@ -8,7 +8,8 @@ Formula   p = h(g(f(view))) normalised,  z = g'(f'(other view)) normalised and w
           L = mean ||p_1 - z_2||^2 + mean ||p_2 - z_1||^2;  after each step (f', g') <- m (f', g') + (1 - m) (f, g),
           m = 1 - (1 - momentum) (cos(pi t) + 1) / 2, t in [0, 1]
 Streams   images: two looks at each image; no target.
-Defaults  momentum = 0.996 (paper, of 1000 epochs; with some hundred steps 0.97 lets the copy follow).  hidden = 4096,
+Defaults  momentum = 0.996 (paper, of 1000 epochs; in some hundred steps the copy hardly moves, with 0.97
+          it follows).  hidden = 4096,
           of projector and predictor (paper).  output = 256 (paper).
 Differs   1. Running statistics of the copy's batch norms come from its own passes.
           2. The projector's and predictor's batch norms are plain; the paper's see all devices at once.

@@ -10,10 +10,10 @@ Formula   P_s = softmax(s / T_s),  P_t = softmax((t - c) / T_t) without gradient
           m = 1 - (1 - momentum) (cos(pi r) + 1) / 2, r in [0, 1] over the run
 Streams   images: two looks at each image; no target.
 Defaults  student_temperature = 0.1 (paper).  teacher_temperature = 0.04 (paper).  centring = 0.9 (paper).
-          momentum = 0.996 (paper; with some hundred steps 0.97 lets the teacher follow).  freeze = 0.01, the share of
-          the steps before the last layer moves (paper: one epoch of 100).  hidden = 2048 (paper).  bottleneck = 256
-          (paper).  output = 1024 (ours; paper 65536).  hand_on = student (ours; the paper's features are the
-          teacher's, which in a short run is hardly trained).
+          momentum = 0.996 (paper; in some hundred steps the teacher hardly moves, with 0.97 it follows).
+          freeze = 0.01, the share of the steps before the last layer moves (paper: one epoch of 100).
+          hidden = 2048 (paper).  bottleneck = 256 (paper).  output = 1024 (ours; paper 65536).
+          hand_on = student (ours; the paper's features are the teacher's, which in a short run is hardly trained).
 Differs   1. Two views; the paper's further small crops (multi-crop) are left out.
           2. The last layer's rows have length 1, as the released code's have by default; layers begin as torch's do.
           3. Weight decay and temperatures are constant.

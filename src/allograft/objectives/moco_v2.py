@@ -7,9 +7,9 @@ Formula   q = normalised g(f(view 1)),  k = normalised g'(f'(view 2)) without gr
           L = mean_i -log( exp(q_i . k_i / T) / (exp(q_i . k_i / T) + sum_j exp(q_i . n_j / T)) );
           after each step (f', g') <- m (f', g') + (1 - m) (f, g) and the keys k replace the queue's oldest
 Streams   images: two looks at each image; no target.
-Defaults  temperature = 0.2 (paper).  momentum = 0.999 (paper, of 200 epochs over a million images: with some hundred
-          steps the copy hardly moves, 0.99 suits them).  queue = 4096 (ours; paper 65536).  hidden = 0, the width of
-          the features (paper).  output = 128 (paper).  patients = apart (ours).
+Defaults  temperature = 0.2 (paper).  momentum = 0.999 (paper, of 200 epochs over a million images: in some hundred
+          steps the copy hardly moves, with 0.97 it follows).  queue = 4096 (ours; paper 65536).  hidden = 0, the width
+          of the features (paper).  output = 128 (paper).  patients = apart (ours).
 Differs   1. No shuffled batch norm: that hides, between several devices, which keys share a batch with their queries.
           On one device it has nothing to shuffle, and here query and key are normalised in batches of their own.
           2. With patients = apart the queue's keys of an image's own patient, itself in earlier epochs among them,
