@@ -6,7 +6,6 @@ opened and prepared once. The data are synthetic: the same patients at two sites
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
+import shared_runs
 import tiny_study as tiny
 import yaml
+from shared_runs import Ran
 from synthetic_sites import synthetic_sites
 
 CLASSIFY, SEGMENT = ("classify-2d", "classify-3d"), ("segment-2d", "segment-3d")
@@ -161,28 +162,6 @@ def study(case: str, folder: Path, chosen: list[dict[str, Any]], **fields: Any) 
     return path
 
 
-class Ran:
-    """A finished study of a case; run once, failed or not, by whichever test process comes first."""
-
-    def __init__(self, case: str, folder: Path) -> None:
-        self.out, kept = folder / case / "out", folder / f"{case}.json"
-        with (folder / f"{case}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not kept.exists():
-                (folder / case).mkdir()
-                file = study(case, folder / case, recipes(case))
-                found = tiny.run("study", file, "--out", self.out, "--workers", 1, "--json")
-                said = {"code": found.exit_code, "said": found.stdout, "all": f"{found.output}\n{found.exception!r}"}
-                kept.write_text(json.dumps(said))
-            self.result = json.loads(kept.read_text())
-
-    def of(self, recipe: str) -> Path:
-        """Return the folder of the one run of a recipe."""
-        folders = sorted((self.out / "runs").glob("*/outcome.json"))
-        (found,) = [p.parent for p in folders if json.loads(p.read_text())["key"]["recipe"] == recipe]
-        return found
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -191,10 +170,7 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def ran(case: str, factory: pytest.TempPathFactory) -> Ran:
-    base = factory.getbasetemp()
-    folder = (base.parent if base.name.startswith("popen-") else base) / "domains"
-    folder.mkdir(exist_ok=True)
-    return Ran(case, folder)
+    return shared_runs.ran("domains", case, factory, lambda folder: study(case, folder, recipes(case)))
 
 
 @pytest.mark.parametrize("case", EVERY)

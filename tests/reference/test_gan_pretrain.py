@@ -7,34 +7,13 @@ from typing import cast
 import pytest
 import torch
 
-from allograft.contracts import Lab, Started
+from allograft.contracts import Lab
 from allograft.core.task import Task
 from allograft.data.cohort import Cohort
-from allograft.nets.network import Network
 from allograft.objectives.gan import GAN
 from allograft.procedures.gan_pretrain import GANPretrain
 from allograft.testing.procedures import FakeLab
-
-
-class MovingLab(FakeLab):
-    """A lab whose stages move the encoder too; it keeps what the last stage began with."""
-
-    begun: Started | None = None
-    first: dict
-    tasks: list
-
-    def start(self, **settings):
-        self.tasks = [*getattr(self, "tasks", []), settings.get("tasks")]
-        return super().start(**settings)
-
-    def train(self, stage: str, started: Started, **settings) -> Network:
-        self.begun = started
-        self.first = {key: value.clone() for key, value in started.net.state_dict().items()}
-        net = super().train(stage, started, **settings)
-        with torch.no_grad():
-            for parameter in net.encoder.parameters():
-                parameter.add_(0.25)
-        return net
+from moving_lab import MovingLab
 
 
 def run(dims: int = 2, **settings) -> MovingLab:

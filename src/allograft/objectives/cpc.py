@@ -29,7 +29,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from allograft.contracts import Criterion, Loss, Method, Progress, StreamSpec
+from allograft.contracts import Criterion, Loss, Method, Progress
 from allograft.core.errors import ConfigError
 from allograft.core.reference import Reference
 from allograft.core.task import Task
@@ -37,7 +37,7 @@ from allograft.data.case import Batch
 from allograft.functional.contrastive import info_nce
 from allograft.nets.network import Network
 from allograft.objectives.patch_grid import SMALLEST, PatchCriterion
-from allograft.objectives.pretext import IMAGES, images
+from allograft.objectives.pretext import IMAGES, ImagesAlone
 
 __all__ = ["CPC", "Column", "columns", "overlapping"]
 
@@ -88,7 +88,7 @@ def overlapping(image: Tensor, per_side: int) -> Tensor:
     return torch.stack(cut, dim=1)
 
 
-class CPC(Method):
+class CPC(ImagesAlone, Method):
     """Minimise the contrastive loss of the patches below a pyramid of patches.
 
     Args:
@@ -113,14 +113,6 @@ class CPC(Method):
     context: int = Field(default=256, ge=1)
     temperature: float = Field(default=1.0, gt=0)
     loss: Literal["info_nce", "binary"] = "info_nce"
-
-    def streams(self) -> Mapping[str, StreamSpec]:
-        """Return one stream, "images"."""
-        return images()
-
-    def tasks(self, dims: int) -> Mapping[str, Task]:
-        """Return no head: coder, recurrent layer and maps are the criterion's."""
-        return {}
 
     def build(self, nets: Mapping[str, Network], task: Task) -> Criterion:
         """Return the criterion."""

@@ -25,14 +25,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from allograft.contracts import Criterion, Loss, Method, Progress, StreamSpec
+from allograft.contracts import Criterion, Loss, Method, Progress
 from allograft.core.reference import Reference
 from allograft.core.seeds import seed_for
 from allograft.core.task import Task
 from allograft.data.case import Batch
 from allograft.nets.network import Network
 from allograft.objectives.patch_grid import PatchCriterion, cells
-from allograft.objectives.pretext import IMAGES, images
+from allograft.objectives.pretext import IMAGES, ImagesAlone
 
 __all__ = ["Jigsaw", "permutations"]
 
@@ -57,7 +57,7 @@ def permutations(count: int, length: int, *, apart: bool) -> Tensor:
     return torch.tensor(found[1:], dtype=torch.long)
 
 
-class Jigsaw(Method):
+class Jigsaw(ImagesAlone, Method):
     """Minimise the cross-entropy of the permutation in which the patches were laid.
 
     Args:
@@ -80,14 +80,6 @@ class Jigsaw(Method):
     apart: bool = False
     jitter: int | None = Field(default=None, ge=0)
     hidden: int = Field(default=256, ge=1)
-
-    def streams(self) -> Mapping[str, StreamSpec]:
-        """Return one stream, "images"."""
-        return images()
-
-    def tasks(self, dims: int) -> Mapping[str, Task]:
-        """Return no head: the one of puzzles is the criterion's."""
-        return {}
 
     def build(self, nets: Mapping[str, Network], task: Task) -> Criterion:
         """Return the criterion."""

@@ -26,13 +26,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from allograft.contracts import Criterion, Loss, Method, Progress, StreamSpec
+from allograft.contracts import Criterion, Loss, Method, Progress
 from allograft.core.errors import ConfigError
 from allograft.core.reference import Reference
 from allograft.core.task import Task
 from allograft.data.case import Batch
 from allograft.nets.network import Network
-from allograft.objectives.pretext import IMAGES, images
+from allograft.objectives.pretext import IMAGES, ImagesAlone
 from allograft.objectives.restoring import Restorer
 
 __all__ = ["MaskedAutoencoder", "block_moments", "hidden"]
@@ -61,7 +61,7 @@ def _spread(grid: Tensor, block: tuple[int, ...]) -> Tensor:
     return grid
 
 
-class MaskedAutoencoder(Method):
+class MaskedAutoencoder(ImagesAlone, Method):
     """Minimise the squared error on hidden blocks.
 
     Args:
@@ -84,14 +84,6 @@ class MaskedAutoencoder(Method):
     block: int | None = Field(default=None, ge=1)
     per_block: bool = True
     width: int = Field(default=64, ge=1)
-
-    def streams(self) -> Mapping[str, StreamSpec]:
-        """Return one stream, "images"."""
-        return images()
-
-    def tasks(self, dims: int) -> Mapping[str, Task]:
-        """Return no head: the decoder is the criterion's."""
-        return {}
 
     def build(self, nets: Mapping[str, Network], task: Task) -> Criterion:
         """Return the criterion."""

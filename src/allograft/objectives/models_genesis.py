@@ -29,13 +29,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from allograft.contracts import Criterion, Loss, Method, Progress, StreamSpec
+from allograft.contracts import Criterion, Loss, Method, Progress
 from allograft.core.reference import Reference
 from allograft.core.task import Task
 from allograft.data.case import Batch
 from allograft.functional.distort import bezier_map, in_paint, local_shuffle, out_paint
 from allograft.nets.network import Network
-from allograft.objectives.pretext import IMAGES, images
+from allograft.objectives.pretext import IMAGES, ImagesAlone
 from allograft.objectives.restoring import Restorer, RestoringCriterion, unit_range
 
 __all__ = ["ModelsGenesis"]
@@ -43,7 +43,7 @@ __all__ = ["ModelsGenesis"]
 ELEMENTS_PER_WINDOW = 64 * 64 * 32 / 10_000
 
 
-class ModelsGenesis(Method):
+class ModelsGenesis(ImagesAlone, Method):
     """Minimise the squared error of restored images.
 
     Args:
@@ -72,14 +72,6 @@ class ModelsGenesis(Method):
     windows: int | None = Field(default=None, ge=1)
     running: bool = False
     width: int = Field(default=64, ge=1)
-
-    def streams(self) -> Mapping[str, StreamSpec]:
-        """Return one stream, "images"."""
-        return images()
-
-    def tasks(self, dims: int) -> Mapping[str, Task]:
-        """Return no head: the decoder is the criterion's."""
-        return {}
 
     def build(self, nets: Mapping[str, Network], task: Task) -> Criterion:
         """Return the criterion."""

@@ -8,11 +8,12 @@ from typing import Literal, Protocol, runtime_checkable
 from torch import Tensor
 
 from allograft.contracts import Objective, StreamSpec
+from allograft.core.config import Config
 from allograft.core.task import Task
 from allograft.data.case import Batch
 from allograft.nets.network import Network
 
-__all__ = ["IMAGES", "Drawn", "Pretext", "images"]
+__all__ = ["IMAGES", "Drawn", "ImagesAlone", "Pretext", "images"]
 
 IMAGES = "images"
 """Role of the images that a pretext task learns from: every training case, labelled or not, without its label."""
@@ -39,3 +40,15 @@ def images(
 ) -> Mapping[str, StreamSpec]:
     """Return the one stream "images": plain images, or `views` further copies of each, each with its own draws."""
     return {IMAGES: StreamSpec(IMAGES, batch=batch, views=views, labelled=False, look=look, pixels=True)}
+
+
+class ImagesAlone(Config):
+    """Settings of a pretext task that makes all it needs out of single images, and owns all that it adds."""
+
+    def streams(self) -> Mapping[str, StreamSpec]:
+        """Return one stream, "images"."""
+        return images()
+
+    def tasks(self, dims: int) -> Mapping[str, Task]:
+        """Return no head: what stands behind the encoder is the criterion's."""
+        return {}

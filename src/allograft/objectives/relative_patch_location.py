@@ -24,20 +24,20 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from allograft.contracts import Criterion, Loss, Method, Progress, StreamSpec
+from allograft.contracts import Criterion, Loss, Method, Progress
 from allograft.core.reference import Reference
 from allograft.core.task import Task
 from allograft.data.case import Batch
 from allograft.nets.network import Network
 from allograft.objectives.patch_grid import PatchCriterion, cells
-from allograft.objectives.pretext import IMAGES, images
+from allograft.objectives.pretext import IMAGES, ImagesAlone
 
 __all__ = ["RelativePatchLocation"]
 
 SIDE = 3
 
 
-class RelativePatchLocation(Method):
+class RelativePatchLocation(ImagesAlone, Method):
     """Minimise the cross-entropy of the place of one patch relative to the middle one.
 
     Args:
@@ -59,14 +59,6 @@ class RelativePatchLocation(Method):
     jitter: int | None = Field(default=None, ge=0)
     hidden: int = Field(default=256, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-
-    def streams(self) -> Mapping[str, StreamSpec]:
-        """Return one stream, "images"."""
-        return images()
-
-    def tasks(self, dims: int) -> Mapping[str, Task]:
-        """Return no head: the one of pairs is the criterion's."""
-        return {}
 
     def build(self, nets: Mapping[str, Network], task: Task) -> Criterion:
         """Return the criterion."""
