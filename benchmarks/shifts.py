@@ -87,7 +87,7 @@ def _table(table: Table, summary: Summary) -> list[str]:
     head = [
         f"## {table.dataset}: {', '.join(found.source)} to {', '.join(found.target)}",
         "",
-        *(f"- {sentence}" for sentence in found.sentences[:2]),
+        *(f"- {sentence}" for sentence in found.sentences[:2] if len(summary.tables) > 1),
         "",
         f"| recipe | {summary.metric_title} over {counted(table.n_units, table.unit)} of the target | labels "
         "| chosen by | better than source-only by | Holm p | verdict | part of the gap | s/run |",
