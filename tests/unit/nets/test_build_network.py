@@ -100,11 +100,17 @@ def test_output_shapes_and_head_start():
     assert not big.heads["finding"].linear.bias.any()
 
 
+def test_without_tasks_there_is_an_encoder_without_heads():
+    net = build(NetSpec(encoder="tiny"), {}, device="cpu")
+    assert not net.heads
+    assert net.decoder is None
+    assert net(torch.randn(2, 1, 16, 16)).logits == {}
+
+
 @pytest.mark.parametrize(
     ("spec", "tasks", "says"),
     [
         (NetSpec(encoder="tiny", decoder="unet"), ONE, "does nothing"),
-        (NetSpec(encoder="tiny"), {}, "at least one task"),
         (NetSpec(encoder="tiny"), {"mask": Task(kind="segmentation", classes=("bg", "x"))}, "segmentation"),
         (NetSpec(encoder="tiny"), {"a.b": TASKS["finding"]}, "cannot be used"),
         (NetSpec(encoder="tiny"), {"type": TASKS["finding"]}, "cannot be used"),
