@@ -36,8 +36,8 @@ def page(summary: Summary) -> str:
         f"# {summary.study[:1].upper()}{summary.study[1:]}",
         "",
         *_said(summary.study),
-        f"`{FILES[summary.study]}` is the study, `python benchmarks/shifts.py` makes this page. All recipes",
-        "have the same steps.",
+        f"`{FILES[summary.study]}` is the study, `python benchmarks/shifts.py NAME --write` makes this page.",
+        "All recipes have the same steps.",
         "",
         "## Verdict",
         "",
@@ -87,8 +87,7 @@ def _table(table: Table, summary: Summary) -> list[str]:
     head = [
         f"## {table.dataset}: {', '.join(found.source)} to {', '.join(found.target)}",
         "",
-        *(f"- {sentence}" for sentence in found.sentences[:2] if len(summary.tables) > 1),
-        "",
+        *([*(f"- {sentence}" for sentence in found.sentences[:2]), ""] if len(summary.tables) > 1 else ()),
         f"| recipe | {summary.metric_title} over {counted(table.n_units, table.unit)} of the target | labels "
         "| chosen by | better than source-only by | Holm p | verdict | part of the gap | s/run |",
         "|---|---|---|---|---|---|---|---|---|",
