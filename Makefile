@@ -36,6 +36,7 @@ bench: .venv/.installed-test  ## benchmarks; each writes its table into docs/
 	$(BIN)/python benchmarks/loop_overhead.py --write
 	$(BIN)/python benchmarks/feature_cache.py --write
 	$(BIN)/python benchmarks/patch_reads.py --write
+	$(BIN)/python benchmarks/view_loading.py --write
 	$(BIN)/python benchmarks/sliding_window.py --write
 	$(BIN)/python benchmarks/objective_steps.py --write
 	$(BIN)/python benchmarks/open_checkpoint.py --write
@@ -53,6 +54,10 @@ results: .venv/.installed-test  ## the studies behind docs/results, an hour and 
 	$(BIN)/python benchmarks/shifts.py organs --write
 	$(BIN)/python benchmarks/shifts.py tissue --write
 	$(BIN)/python benchmarks/shifts.py nuclei --write
+	$(BIN)/python benchmarks/self_supervised.py self_supervised --write
+	$(BIN)/python benchmarks/self_supervised.py self_supervised_volumes --write
+	$(BIN)/python benchmarks/self_supervised.py self_supervised_more --write
+	$(BIN)/python benchmarks/self_supervised.py self_supervised_volumes_more --write
 
 .venv/bin/pip:
 	$(PYTHON) -m venv .venv

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from allograft.study.grid import Search, Study, read_study
     from allograft.study.planning import plan_study
     from allograft.study.prepared import Launch
+    from allograft.study.pretraining import pretrain
+    from allograft.study.pretraining_spec import Pretraining
     from allograft.study.recipe import Recipe
     from allograft.study.summarise import summarise
     from allograft.study.summary import Summary
@@ -67,6 +69,7 @@ __all__ = [
     "Predictions",
     "Predictor",
     "Preprocess",
+    "Pretraining",
     "Recipe",
     "ResumeError",
     "Search",
@@ -84,6 +87,7 @@ __all__ = [
     "open_data",
     "open_predictor",
     "plan_study",
+    "pretrain",
     "read_study",
     "summarise",
     "write_report",
@@ -118,6 +122,8 @@ _HOMES = {
     "study.grid": ("Search", "Study", "read_study"),
     "study.planning": ("plan_study",),
     "study.prepared": ("Launch",),
+    "study.pretraining": ("pretrain",),
+    "study.pretraining_spec": ("Pretraining",),
     "study.recipe": ("Recipe",),
     "study.summarise": ("summarise",),
     "study.summary": ("Summary",),

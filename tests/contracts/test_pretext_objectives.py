@@ -15,6 +15,7 @@ from allograft.objectives.byol import BYOL
 from allograft.objectives.cpc import CPC
 from allograft.objectives.dino import DINO
 from allograft.objectives.exemplar import Exemplar
+from allograft.objectives.gan import GAN
 from allograft.objectives.jigsaw import Jigsaw
 from allograft.objectives.masked_autoencoder import MaskedAutoencoder
 from allograft.objectives.moco_v2 import MoCoV2
@@ -35,7 +36,7 @@ PRETEXTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "relative_patch_location": (RelativePatchLocation(hidden=8), {"size": 16}),
     "jigsaw": (Jigsaw(permutations=5, hidden=8), {"size": 16}),
     "cpc": (CPC(per_side=3, code=6, context=7), {"size": 16}),
-    "cpc, one negative": (CPC(per_side=2, code=6, context=7, loss="binary"), {"size": 8}),
+    "cpc, one negative": (CPC(per_side=2, code=6, context=7, loss="binary"), {"size": 12}),
     "exemplar": (Exemplar(output=8), {}),
     "models_genesis": (ModelsGenesis(width=8, windows=3), {}),
     "masked_autoencoder": (MaskedAutoencoder(width=8), {}),
@@ -49,7 +50,9 @@ PRETEXTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "vicreg": (VICReg(**SMALL), {}),
     "swav": (SwAV(**SMALL, prototypes=5), {}),
     "dino": (DINO(**SMALL, bottleneck=6), {}),
+    "dino, norms in the head": (DINO(**SMALL, bottleneck=6, norm=True), {}),
     "dino, teacher handed on": (DINO(**SMALL, bottleneck=6, hand_on="teacher"), {}),
+    "gan": (GAN(width=4, noise=4, levels=2), {}),
     "patient_pairs": (PatientPairs(**SMALL), {}),
 }
 """Each pretext task with small settings, and what `check_pretext` is to be told of it."""

@@ -6,6 +6,7 @@ A method adds its recipes to `RECIPES`. All recipes of one dimension and task sh
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,8 +49,11 @@ RECIPES: dict[str, Told] = {
     "vicreg": Told({"vicreg": SMALL}, logged=("invariance", "variance", "covariance")),
     "swav": Told({"swav": {**SMALL, "prototypes": 4}}, logged=("used",)),
     "dino": Told({"dino": {**SMALL, "bottleneck": 8, "hand_on": "teacher"}}, logged=("used",)),
+    "gan": Told({"gan": {"width": 4, "noise": 4, "levels": 2}}, logged=("discriminator.accuracy", "generator.loss")),
     "patient_pairs": Told({"patient_pairs": {**SMALL, "domain": "other"}}, logged=("accuracy", "chance")),
 }
+VIEWS = {"exemplar", "simclr", "moco_v2", "byol", "simsiam", "barlow_twins", "vicreg", "swav", "dino"}
+"""Tasks that make two views of an image."""
 
 
 def recipes(case: str) -> list[dict[str, Any]]:
@@ -112,6 +116,31 @@ def test_every_recipe_finishes_and_is_in_the_report(case: str, tmp_path_factory:
     assert all(name in page for name in names)
 
 
+def section(page: Path) -> str:
+    found = re.search(r'<section id="pretexts">.*?(?=<section id="transfer")', page.read_text(), re.DOTALL)
+    assert found, "the report has no section of training without labels"
+    return found[0]
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_the_report_shows_numbers_and_pictures_of_every_task(
+    case: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    found = ran(case, tmp_path_factory)
+    said, names = json.loads(found.result["said"]), [name for name, one in RECIPES.items() if case in one.claims]
+    assert [one["recipe"] for one in said["pretexts"]] == names
+    assert {one["told"] for one in said["pretexts"]} == {"cannot tell"}, "one fold proves nothing"
+    shown = section(Path(said["report"]))
+    for name in names:
+        assert shown.count(f'aria-label="{name} on held-out images of cases. loss: from') == 2, "wide and narrow"
+        assert f'aria-label="{name}, image 1: ' in shown
+    bare = tmp_path / "bare.html"
+    assert tiny.run("report", found.out, "--no-pictures", "--to", bare).exit_code == 0
+    assert "data:image/png" in shown
+    assert "data:image/png" not in bare.read_text()
+    assert "too few test folds (1)" in section(bare)
+
+
 @pytest.mark.parametrize(("name", "case"), [(n, case) for n, one in RECIPES.items() for case in one.claims])
 def test_the_pretext_is_trained_watched_and_handed_on(
     name: str, case: str, tmp_path_factory: pytest.TempPathFactory
@@ -122,5 +151,18 @@ def test_the_pretext_is_trained_watched_and_handed_on(
     row = first["history"]["rows"][-1]
     assert set(RECIPES[name].logged) <= set(row["train"])
     assert {"held_out_loss", "spread", "uniformity"} <= set(row["validation"])
+    assert set(row["validation"]) == set(first["began"]), "what is watched was looked at before the first step"
+    assert ({"alignment", "retrieval", "retrieval_chance"} <= set(row["validation"])) == (name in VIEWS)
     copied = [entry for entry in last["plan"]["entries"] if entry["source"]]
     assert copied, "the second stage starts from the first"
+
+
+def test_a_transformers_tokens_are_left_out_in_a_study(tmp_path: Path) -> None:
+    net = {"encoder": "timm:test_vit", "dims": 2, "width": 1.0}
+    pretext = {"masked_autoencoder": {"width": 16, "share": 0.5}}
+    chosen = [{"name": "tokens", "net": net, "procedure": {"self_supervised": {"pretext": pretext}}}]
+    path = study("classify-2d", tmp_path, chosen, preprocess={"intensity": "standard", "size": [32, 32]})
+    said = tiny.run_json("study", path, "--out", tmp_path / "out", "--workers", 1)
+    assert said["runs"] == {"finished": 1, "planned": 1}
+    (stages,) = (tmp_path / "out").glob("runs/*/stages.json")
+    assert "mean_guess" in json.loads(stages.read_text())[0]["history"]["rows"][-1]["train"]

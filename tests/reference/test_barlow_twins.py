@@ -8,7 +8,7 @@ import torch
 from lightly.loss import BarlowTwinsLoss
 
 from allograft.objectives.barlow_twins import BarlowTwins, correlations
-from two_view_material import built, rows, taught, two_looks
+from two_view_material import AT, built, rows, taught, two_looks
 
 TINY = BarlowTwins(hidden=16, output=8)
 
@@ -54,3 +54,16 @@ def test_redundancy_zero_leaves_the_diagonal_alone():
     a, b = rows(9, 5)
     found = built(TINY.model_copy(update={"redundancy": 0.0}), 2)[1].between(a, b)
     assert float(found.total) == float(found.parts["apart"])
+
+
+def test_both_looks_pass_three_layers_of_which_two_are_normalised():
+    nets, criterion = built(BarlowTwins(hidden=16, output=8), 2)
+    assert [type(layer).__name__ for layer in criterion.projector] == [
+        *("Linear", "BatchNorm1d", "ReLU") * 2,
+        "Linear",
+    ]
+    assert all(layer.bias is None for layer in criterion.projector if isinstance(layer, torch.nn.Linear))
+    batch = two_looks(6, 2)
+    loss = float(criterion(nets, {"images": batch}, AT, "all").total.detach())
+    views = (criterion.projector(nets["net"](x).pooled) for x in (batch.image, batch.views[0].image))
+    assert loss == pytest.approx(float(criterion.between(*views).total.detach()), rel=1e-4)

@@ -69,6 +69,7 @@ def test_the_copys_running_statistics_are_its_own():
     criterion(nets, {"images": two_looks(6, 2)}, AT, "all")
     passed = criterion.slow_net.state_dict()[name].clone()
     assert not torch.equal(before, passed)
+    nets["net"].state_dict()[name].add_(1)
     criterion.after_step(nets, AT)
     assert torch.equal(criterion.slow_net.state_dict()[name], passed)
 
@@ -79,3 +80,26 @@ def test_the_loss_falls_on_synthetic_images_and_does_not_collapse():
     assert losses[-1] < 0.5 * losses[0]
     parts = criterion(nets, {"images": two_looks(8, 2)}, AT, "all").parts
     assert float(parts["directions"]) > 0.3
+
+
+def test_projector_and_predictor_have_the_layers_of_the_released_code():
+    _, criterion = built(BYOL(), 2)
+    for part, width in ((criterion.projector, 8), (criterion.predictor, 256)):
+        first, norm, _, last = part
+        assert (first.in_features, first.out_features, last.out_features) == (width, 4096, 256)
+        assert norm.num_features == 4096
+        assert last.bias is None
+
+
+def test_the_loss_is_that_of_predictions_of_one_view_and_the_copys_answer_on_the_other():
+    nets, criterion = built(TINY, 2)
+    with torch.no_grad():
+        for p in criterion.slow_projector.parameters():
+            p.mul_(-1.5)
+    batch = two_looks(6, 2)
+    loss = float(criterion(nets, {"images": batch}, AT, "all").total.detach())
+    views = (batch.image, batch.views[0].image)
+    said = [criterion.predictor(criterion.projector(nets["net"](x).pooled)) for x in views]
+    told = [criterion.slow_projector(criterion.slow_net(x).pooled) for x in views]
+    cosines = [float(torch.cosine_similarity(said[i], told[1 - i]).mean().detach()) for i in (0, 1)]
+    assert loss == pytest.approx(4 - 2 * sum(cosines), abs=1e-5)

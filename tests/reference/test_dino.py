@@ -9,7 +9,8 @@ import torch
 from lightly.loss import DINOLoss
 
 from allograft.contracts import Progress
-from allograft.objectives.dino import DINO
+from allograft.functional.cosine import directions
+from allograft.objectives.dino import DINO, cosines
 from two_view_material import AT, built, rows, taught, two_looks
 
 TINY = DINO(hidden=16, bottleneck=8, output=6, momentum=0.9)
@@ -79,7 +80,58 @@ def test_the_last_layer_is_still_while_frozen_and_judging_leaves_the_centre():
     assert torch.equal(criterion.centre, centre)
 
 
-def test_the_loss_falls_on_synthetic_images():
+@pytest.mark.parametrize("dims", [2, 3])
+def test_with_norms_in_the_head_images_get_answers_of_their_own_that_both_looks_share(dims):
+    """Without them a tiny head gives all images the even answer: the loss ends at log 6."""
+    ends = {}
+    for norm in (True, False):
+        nets, criterion = built(TINY.model_copy(update={"norm": norm}), dims)
+        ends[norm] = taught(nets, criterion, {"images": two_looks(8, dims)}, 40)[-1]
+        used = float(criterion(nets, {"images": two_looks(8, dims)}, AT, "all").parts["used"])
+        assert used > 0.6
+    assert ends[True] < 0.3
+    assert ends[False] == pytest.approx(math.log(6), abs=0.3)
+
+
+def test_the_head_begins_without_biases_so_that_images_point_where_they_differ():
+    _, criterion = built(DINO(), 2)
+    linear = [layer for layer in criterion.projector.layers if isinstance(layer, torch.nn.Linear)]
+    assert [(p.in_features, p.out_features) for p in linear] == [(8, 2048), (2048, 2048), (2048, 256)]
+    assert not any(bool(p.bias.any()) for p in linear)
+    assert float(linear[1].weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+    assert criterion.projector.last.weight.shape == (1024, 256)
+    assert criterion.projector.last.bias is None
+    features = 0.05 * torch.rand(64, 8, generator=torch.Generator().manual_seed(0))
+    apart = float(directions(criterion.projector.layers(features)))
+    for layer in linear:
+        layer.reset_parameters()
+    assert float(directions(criterion.projector.layers(features))) < 0.5 * apart, "as torch begins"
+
+
+def test_answers_are_cosines_whatever_the_length_of_outputs_and_rows():
+    _, criterion = built(TINY, 2)
+    pooled = torch.randn(5, 8)
+    said = criterion.projector(pooled)
+    with torch.no_grad():
+        criterion.projector.last.weight.mul_(3)
+    torch.testing.assert_close(criterion.projector(pooled), said)
+    assert float(said.detach().abs().max()) <= 1
+    outputs, turned = torch.randn(5, 8), torch.randn(6, 8)
+    torch.testing.assert_close(cosines(5 * outputs, turned), cosines(outputs, turned))
+    assert float(cosines(outputs, turned)[1, 2]) == pytest.approx(
+        float(torch.cosine_similarity(outputs[1], turned[2], dim=0)), abs=1e-6
+    )
+
+
+def test_the_loss_is_that_of_the_students_answer_and_the_teachers_on_the_other_look():
     nets, criterion = built(TINY, 2)
-    losses = taught(nets, criterion, {"images": two_looks(8, 2)}, 30)
-    assert losses[-1] < losses[0] - 0.1
+    with torch.no_grad():
+        criterion.slow_projector.last.weight.copy_(torch.randn(6, 8, generator=torch.Generator().manual_seed(3)))
+    batch = two_looks(6, 2)
+    judge = DINOLoss(output_dim=6, student_temp=0.1, teacher_temp=0.04)
+    views = (batch.image, batch.views[0].image)
+    said = [criterion.projector(nets["net"](x).pooled) for x in views]
+    told = [criterion.slow_projector(criterion.slow_net(x).pooled) for x in views]
+    loss = float(criterion(nets, {"images": batch}, AT, "all").total.detach())
+    assert loss == pytest.approx(float(judge(told, said).detach()), abs=1e-5)
+    torch.testing.assert_close(criterion.centre, judge.center[0], atol=1e-6, rtol=1e-5)

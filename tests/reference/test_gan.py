@@ -43,7 +43,7 @@ class Endless:
         self.dims = dims
 
     def at(self, step: int) -> dict[str, Batch]:
-        return {"real": stripes(self.dims, step)}
+        return {"images": stripes(self.dims, step)}
 
 
 def built(dims: int):
@@ -59,8 +59,8 @@ def test_equals_pytorchs_binary_cross_entropies(dims: int) -> None:
     net.eval(), criterion.eval()
     batch = Endless(dims).at(0)
     torch.manual_seed(5)
-    made = criterion.generator(batch["real"].image)
-    on_real, on_made = (net(x).logits["real"][:, 0] for x in (batch["real"].image, made))
+    made = criterion.generator(batch["images"].image)
+    on_real, on_made = (net(x).logits["real"][:, 0] for x in (batch["images"].image, made))
     bce = torch.nn.functional.binary_cross_entropy_with_logits
     expected = bce(on_real, torch.ones(8)) + bce(on_made, torch.zeros(8))
     for player, want in (("discriminator", expected), ("generator", bce(on_made, torch.ones(8)))):
@@ -117,7 +117,7 @@ def test_the_mechanism_acts_made_images_come_near_the_real_ones(dims: int) -> No
     net, criterion = built(dims)
     before = gap(copy.deepcopy(criterion.generator), dims)
     criterion.spec = GAN(**SMALL, lr=5e-3)
-    training = Training(plans={"net": tiny_plan(net)}, optim=Optim(), budget=Budget(steps=50, evals=1), seed=0)
+    training = Training(plans={"net": tiny_plan(net)}, optim=Optim(), budget=Budget(steps=80, evals=1), seed=0)
     fit({"net": net}, criterion, Endless(dims), training)
     assert gap(criterion.generator, dims) < 0.7 * before
 
@@ -125,3 +125,34 @@ def test_the_mechanism_acts_made_images_come_near_the_real_ones(dims: int) -> No
 def test_a_network_without_the_binary_head_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"real.*label"):
         GAN().build({"net": network(2, "label")}, Task(kind="binary", classes=("a", "b")))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_running_statistics_are_those_of_real_images_alone(dims: int) -> None:
+    net, criterion = built(dims)
+    judge = copy.deepcopy(net)
+    batch = Endless(dims).at(0)
+    with torch.no_grad():
+        judge(batch["images"].image)
+    for player in ("discriminator", "generator"):
+        criterion({"net": net}, batch, AT, player)
+    for key, value in judge.state_dict().items():
+        assert torch.equal(net.state_dict()[key], value), key
+    begun, kept = network(dims).state_dict(), net.state_dict()
+    means = [key for key in begun if key.endswith("running_mean")]
+    assert means
+    assert not any(torch.equal(kept[key], begun[key]) for key in means)
+
+
+def test_both_players_have_the_papers_adam() -> None:
+    net, criterion = built(2)
+    for player in criterion.players({"net": net}):
+        assert player.optim is not None
+        assert (player.optim.name, player.optim.lr, player.optim.betas()) == ("adam", 2e-4, (0.5, 0.999))
+        assert (player.optim.weight_decay, player.optim.schedule) == (0, "constant")
+
+
+def test_the_generator_begins_with_small_normal_weights() -> None:
+    generator = Generator(2, 1, GAN())
+    kernels = [p for p in generator.parameters() if p.ndim > 2]
+    assert all(float(p.detach().std()) == pytest.approx(0.02, rel=0.15) for p in kernels)

@@ -9,11 +9,14 @@ import torch
 from lightly.loss import NTXentLoss
 from torch.nn import functional as F
 
+from allograft.contracts import Progress
+from allograft.core.errors import ConfigError
 from allograft.functional.contrastive import group_codes, queue_nce
-from allograft.objectives.moco_v2 import NOBODY, MoCoV2
+from allograft.objectives.moco_v2 import MoCoV2
+from allograft.objectives.two_views import NOBODY
 from two_view_material import AT, built, rows, taught, two_looks
 
-TINY = MoCoV2(output=6, queue=10, momentum=0.9)
+TINY = MoCoV2(output=6, queue=10, momentum=0.9, parts=1)
 
 
 def _unit(count, width, seed):
@@ -106,3 +109,68 @@ def test_the_loss_falls_on_synthetic_images():
     nets, criterion = built(MoCoV2(output=6, queue=16, momentum=0.5), 2)
     losses = taught(nets, criterion, {"images": two_looks(8, 2)}, 30)
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def _still(nets, criterion):
+    """Let norm layers use running statistics, so that an image's key does not depend on what stands beside it."""
+    for module in (*nets.values(), criterion):
+        module.eval()
+    criterion.training = True
+
+
+@pytest.mark.parametrize("count", [4, 7])
+def test_parts_of_a_batch_change_nothing_but_statistics(count):
+    nets, criterion = built(MoCoV2(output=6, queue=16, parts=3), 2)
+    _, whole = built(MoCoV2(output=6, queue=16, parts=1), 2)
+    whole.load_state_dict(criterion.state_dict())
+    for each in (criterion, whole):
+        _still(nets, each)
+    batch = {"images": two_looks(count, 2)}
+    torch.manual_seed(1)
+    one, other = (float(each(nets, batch, AT, "all").total.detach()) for each in (criterion, whole))
+    assert one == pytest.approx(other, abs=1e-5)
+    torch.testing.assert_close(criterion.queue, whole.queue)
+
+
+def test_parts_of_a_batch_normalise_by_themselves_and_keys_stand_beside_others_than_their_queries():
+    nets, criterion = built(MoCoV2(output=6, queue=16, parts=2), 2)
+    seen = {"queries": [], "keys": []}
+    nets["net"].encoder.register_forward_pre_hook(lambda module, given: seen["queries"].append(given[0]))
+    criterion.slow_net.encoder.register_forward_pre_hook(lambda module, given: seen["keys"].append(given[0]))
+    batch = two_looks(8, 2)
+    torch.manual_seed(0)
+    criterion(nets, {"images": batch}, AT, "all")
+    assert [len(part) for parts in seen.values() for part in parts] == [4, 4, 4, 4]
+    views = {"queries": batch.image, "keys": batch.views[0].image}
+    stood = {
+        name: [{int(i) for x in part for i in (views[name] == x).flatten(1).all(1).nonzero()} for part in parts]
+        for name, parts in seen.items()
+    }
+    assert stood["queries"] == [{0, 1, 2, 3}, {4, 5, 6, 7}]
+    assert set.union(*stood["keys"]) == set(range(8))
+    assert stood["keys"][0] not in stood["queries"]
+    seen["keys"].clear()
+    criterion.eval()(nets, {"images": batch}, AT, "all")
+    assert [len(part) for part in seen["keys"]] == [8], "a look at held-out images has nothing to hide"
+
+
+def test_keys_and_queries_have_length_one_and_held_out_images_do_not_enter_the_queue():
+    nets, criterion = built(TINY, 2)
+    batch = two_looks(8, 2)
+    query, key = criterion._looked(nets["net"], batch.image, batch.views[0].image)
+    torch.testing.assert_close(query.norm(dim=1), torch.ones(8))
+    torch.testing.assert_close(key.norm(dim=1), torch.ones(8))
+    torch.testing.assert_close(criterion.queue.norm(dim=1), torch.ones(10))
+    wanted = queue_nce(query.detach(), key, criterion.queue, 0.2)
+    assert float(criterion(nets, {"images": batch}, AT, "all").total.detach()) == pytest.approx(float(wanted), abs=1e-5)
+    kept = criterion.queue.clone()
+    criterion.eval()(nets, {"images": two_looks(8, 2, seed=5)}, AT, "all")
+    assert torch.equal(criterion.queue, kept)
+
+
+def test_images_of_one_patient_only_are_refused_where_they_are_no_negatives():
+    batch = two_looks(4, 2)
+    object.__setattr__(batch, "groups", ("p",) * 4)
+    nets, criterion = built(TINY, 2)
+    with pytest.raises(ConfigError, match=r"one patient.*patients: negatives"):
+        criterion(nets, {"images": batch}, Progress(0, 10), "all")

@@ -61,6 +61,16 @@ def test_partners_are_those_that_are_asked_for_and_never_the_case_itself():
     assert _ids(("slice",), domain="other")["CT12"] == ["MR12"]
 
 
+def test_neighbours_in_millimetres_are_not_lost_by_rounding():
+    cohort = _cohort().where(lambda case: case.id in {"CT10", "CT11"})
+    moved = [replace(case, attributes={"slice": mm}) for case, mm in zip(cohort.cases, ("0.3", "0.4"), strict=True)]
+    near = replace(cohort, cases=tuple(moved))
+    found = other_cases(near, near, (), Another(near="slice", within=0.1), where="x")
+    assert [case.id for case in found["CT10"]] == ["CT11"]
+    with pytest.raises(DataError, match=r"differs by at most 0\.09"):
+        other_cases(near, near, (), Another(near="slice", within=0.09), where="x")
+
+
 def test_a_case_without_a_partner_is_refused_by_name():
     cohort = _cohort().where(lambda case: case.domain == "CT" or case.group == "p0")
     with pytest.raises(DataError, match=r'6 of 12 cases have no partner.*another domain.*CT10, .*group "p1"'):
@@ -97,9 +107,10 @@ def test_streams_hand_out_another_image_of_each_patient_with_draws_of_its_own(tm
     assert StoreStreams(plain, seed=1).at(0)["partner"].ids != found["partner"].ids, "the check can say no"
 
 
-def test_the_loss_equals_a_loop_over_pairs():
-    nets, criterion = built(TINY, 2)
-    batch = {"images": two_looks(6, 2), "partner": two_looks(6, 2, seed=1)}
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_loss_equals_a_loop_over_pairs(dims):
+    nets, criterion = built(TINY, dims)
+    batch = {"images": two_looks(6, dims), "partner": two_looks(6, dims, seed=1)}
     criterion.eval()
     nets["net"].eval()
     found = float(criterion(nets, batch, AT, "all").total.detach())

@@ -9,11 +9,13 @@ import torch
 
 from allograft import catalog
 from allograft.contracts import Lab
+from allograft.core.errors import ConfigError
+from allograft.objectives.pretext import TESTED
 from allograft.objectives.rotation import Rotation
 from allograft.objectives.simclr import SimCLR
 from allograft.objectives.supervised import Supervised
 from allograft.procedures.self_supervised import SelfSupervised
-from allograft.testing.fake_lab import FakeLab
+from allograft.testing.fake_lab import FakeLab, synthetic_cohort
 from moving_lab import MovingLab
 
 
@@ -66,3 +68,23 @@ def test_an_objective_that_reads_labels_is_refused() -> None:
     assert "self_supervised" in catalog.PROCEDURES
     with pytest.raises(ValueError, match="needs none"):
         SelfSupervised(pretext=Supervised())
+
+
+def test_images_of_test_cases_are_read_only_where_asked_for() -> None:
+    lab = MovingLab(2)
+    lab.cohorts = {**lab.cohorts, TESTED: synthetic_cohort("tested", 5)}
+    SelfSupervised(images="all").run(cast("Lab", lab))
+    assert set(lab.cohorts[TESTED].ids) < set(lab.asked[0].ids["images"])
+    assert lab.labels["images"] == 0
+    assert SelfSupervised(images="all").looks_at_tested
+    assert not SelfSupervised().looks_at_tested
+
+
+def test_images_of_another_data_set_come_in_place_of_the_own() -> None:
+    lab = run(on="helper")
+    assert lab.asked[0].ids["images"] == lab.cohorts["helper"].ids
+    assert lab.asked[0].ids["val:images"] == lab.cohorts["val:helper"].ids
+    with pytest.raises(ConfigError, match="nowhere"):
+        run(on="nowhere")
+    with pytest.raises(ValueError, match="drop one"):
+        SelfSupervised(on="helper", images="all")

@@ -8,8 +8,9 @@ import pytest
 import torch
 from lightly.loss import NTXentLoss
 
+from allograft.contracts import Progress
 from allograft.core.errors import ConfigError
-from allograft.functional.contrastive import info_nce, nt_xent, same_group
+from allograft.functional.contrastive import group_codes, info_nce, nt_xent
 from allograft.objectives.simclr import SimCLR
 from two_view_material import AT, built, taught, two_looks
 
@@ -29,6 +30,12 @@ def _loop(a, b, temperature, groups=None):
     return total / (2 * n)
 
 
+def _alike(groups):
+    """Return (B, B) whether two images are of one patient."""
+    codes = group_codes(groups)
+    return codes[:, None] == codes
+
+
 def test_the_loss_equals_a_loop_over_pairs_and_lightly():
     a, b = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
     assert float(nt_xent(a, b, 0.2)) == pytest.approx(_loop(a, b, 0.2), abs=1e-9)
@@ -40,8 +47,8 @@ def test_the_loss_equals_a_loop_over_pairs_and_lightly():
 def test_patients_apart_are_no_negatives_of_each_other():
     a, b = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
     groups = ("p", "q", "p", "r", "q", "p")
-    assert float(nt_xent(a, b, 0.3, same_group(groups))) == pytest.approx(_loop(a, b, 0.3, groups), abs=1e-9)
-    alone = same_group([str(i) for i in range(6)])
+    assert float(nt_xent(a, b, 0.3, _alike(groups))) == pytest.approx(_loop(a, b, 0.3, groups), abs=1e-9)
+    alone = _alike([str(i) for i in range(6)])
     assert torch.equal(nt_xent(a, b, 0.3, alone), nt_xent(a, b, 0.3))
 
 
@@ -76,3 +83,30 @@ def test_one_image_in_a_step_is_refused():
     nets, criterion = built(SimCLR(), 2)
     with pytest.raises(ConfigError, match=r"1 image.*budget\.batch"):
         criterion(nets, {"images": two_looks(1, 2)}, AT, "all")
+
+
+def test_images_of_one_patient_only_are_refused_where_they_are_no_negatives():
+    batch = two_looks(4, 2)
+    object.__setattr__(batch, "groups", ("p",) * 4)
+    nets, criterion = built(SimCLR(), 2)
+    with pytest.raises(ConfigError, match=r"one patient.*patients: negatives"):
+        criterion(nets, {"images": batch}, Progress(0, 10), "all")
+    assert float(criterion(nets, {"images": batch}, AT, "all").total.detach()) == 0, (
+        "by chance, later: nothing to learn"
+    )
+    criterion.eval()(nets, {"images": batch}, Progress(0, 10), "all")
+    nets, criterion = built(SimCLR(patients="negatives"), 2)
+    assert float(criterion(nets, {"images": batch}, Progress(0, 10), "all").total.detach()) > 0
+
+
+def test_the_projector_has_one_hidden_layer_as_wide_as_the_features():
+    _, criterion = built(SimCLR(), 2)
+    assert [tuple(p.shape) for p in criterion.projector.parameters() if p.ndim == 2] == [(8, 8), (128, 8)]
+
+
+def test_both_looks_are_compared():
+    nets, criterion = built(SimCLR(), 2)
+    batch = two_looks(6, 2)
+    loss = float(criterion(nets, {"images": batch}, AT, "all").total.detach())
+    a, b = (criterion.projector(nets["net"](x).pooled) for x in (batch.image, batch.views[0].image))
+    assert loss == pytest.approx(float(nt_xent(a, b, 0.1, _alike(batch.groups)).detach()), abs=1e-5)

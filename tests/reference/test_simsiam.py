@@ -74,3 +74,26 @@ def test_outputs_that_are_all_alike_have_no_directions():
     assert float(directions(torch.randn(4000, 32, generator=torch.Generator().manual_seed(0)))) == pytest.approx(
         1, abs=0.02
     )
+
+
+def test_projector_and_predictor_have_the_layers_of_the_released_code():
+    _, criterion = built(SimSiam(), 2)
+    linear = [p for p in criterion.projector if isinstance(p, torch.nn.Linear)]
+    assert [(p.in_features, p.out_features, p.bias is None) for p in linear] == [
+        (8, 8, True),
+        (8, 8, True),
+        (8, 2048, True),
+    ]
+    assert criterion.projector[-1].affine is False
+    first, norm, _, last = criterion.predictor
+    assert (first.out_features, norm.num_features, last.out_features) == (512, 512, 2048)
+    assert last.bias is not None
+
+
+def test_the_loss_is_that_of_predictions_and_the_other_views_outputs():
+    nets, criterion = built(TINY, 2)
+    batch = two_looks(6, 2)
+    loss = criterion(nets, {"images": batch}, AT, "all").total
+    y, z = (criterion.projector(nets["net"](x).pooled) for x in (batch.image, batch.views[0].image))
+    want = siamese_loss(criterion.predictor(y), criterion.predictor(z), y, z)
+    assert float(loss.detach()) == pytest.approx(float(want.detach()), abs=1e-5)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from allograft.contracts import Progress
 from allograft.functional.sinkhorn import sinkhorn
-from allograft.objectives.swav import SwAV
+from allograft.objectives.swav import SwAV, likeness
 from two_view_material import built, rows, taught, two_looks
 
 TINY = SwAV(hidden=16, output=8, prototypes=4)
@@ -73,3 +73,24 @@ def test_the_loss_falls_on_synthetic_images_and_prototypes_are_used():
     losses = taught(nets, criterion, batch, 30)
     assert losses[-1] < 0.7 * losses[0]
     assert float(criterion(nets, batch, Progress(1, 2), "all").parts["used"]) > 0.5
+
+
+def test_the_length_of_outputs_and_of_what_begins_as_prototypes_does_not_matter():
+    _, criterion = built(TINY, 2)
+    torch.testing.assert_close(criterion.prototypes.norm(dim=1), torch.ones(4))
+    z, _ = rows(6, 8)
+    scores = likeness(z.float(), criterion.prototypes)
+    torch.testing.assert_close(likeness(5 * z.float(), criterion.prototypes), scores)
+    assert float(scores.detach().abs().max()) <= 1
+
+
+def test_the_loss_is_that_of_both_looks_in_turn():
+    nets, criterion = built(TINY, 2)
+    batch = two_looks(6, 2)
+    loss = float(criterion(nets, {"images": batch}, Progress(5, 10), "all").total.detach())
+    one, two = (
+        likeness(criterion.projector(nets["net"](x).pooled), criterion.prototypes)
+        for x in (batch.image, batch.views[0].image)
+    )
+    want = SwaVLoss()([one, two], [])
+    assert loss == pytest.approx(float(want.detach()), abs=1e-5)

@@ -8,7 +8,7 @@ import torch
 from lightly.loss import VICRegLoss
 
 from allograft.objectives.vicreg import VICReg, shared_variation, too_still
-from two_view_material import built, rows, taught, two_looks
+from two_view_material import AT, built, rows, taught, two_looks
 
 TINY = VICReg(hidden=16, output=8)
 
@@ -53,3 +53,22 @@ def test_the_loss_moves_the_encoder_and_falls_on_synthetic_images(dims):
     nets, criterion = built(TINY, dims)
     losses = taught(nets, criterion, {"images": two_looks(12, dims, apart=0.5)}, 25)
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_of_few_images_and_many_coordinates_the_covariance_term_has_a_floor():
+    z = torch.randn(8, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    alike = (z - z.mean(0)) / z.std(0)
+    assert float(shared_variation(alike)) >= 64 / 7 - 1
+
+
+def test_both_looks_pass_three_layers_of_which_two_are_normalised():
+    nets, criterion = built(TINY, 2)
+    assert [type(layer).__name__ for layer in criterion.projector] == [
+        *("Linear", "BatchNorm1d", "ReLU") * 2,
+        "Linear",
+    ]
+    assert criterion.projector[-1].bias is None
+    batch = two_looks(6, 2)
+    loss = float(criterion(nets, {"images": batch}, AT, "all").total.detach())
+    views = (criterion.projector(nets["net"](x).pooled) for x in (batch.image, batch.views[0].image))
+    assert loss == pytest.approx(float(criterion.between(*views).total.detach()), rel=1e-4)

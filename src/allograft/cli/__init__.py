@@ -20,6 +20,7 @@ from allograft.cli.label import label
 from allograft.cli.methods import methods
 from allograft.cli.plan import plan
 from allograft.cli.predict import predict
+from allograft.cli.pretrain import pretrain
 from allograft.cli.report import report
 from allograft.cli.score import score
 from allograft.cli.select import select
@@ -44,6 +45,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     init,
     plan,
     score,
+    pretrain,
     study,
     report,
     compare,

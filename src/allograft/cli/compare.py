@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from allograft.study.chain import Chain
     from allograft.study.domain_gap import Shifted
     from allograft.study.label_need import Saving
+    from allograft.study.pretext_stage import PretextStage
     from allograft.study.summary import Summary, Table
 
 __all__ = ["as_data", "compare", "show"]
@@ -40,6 +41,7 @@ def as_data(summary: Summary) -> dict[str, Any]:
         "study": summary.study,
         "metric": summary.metric,
         "headline": list(summary.headline),
+        "warnings": list(summary.warnings),
         "recipes": first["recipes"],
         "pairs": first["pairs"],
         "tables": tables,
@@ -47,6 +49,7 @@ def as_data(summary: Summary) -> dict[str, Any]:
         "pruned": [p.model_dump(mode="json") for p in summary.pruned],
         **({"left_out": [o.model_dump(mode="json") for o in summary.left_out]} if summary.left_out else {}),
         "label_needs": [n.model_dump(mode="json") for n in summary.label_needs],
+        **({"pretexts": [_pretext(p) for p in summary.pretexts]} if summary.pretexts else {}),
         "waiting": [w.model_dump(mode="json") for w in summary.waiting],
         "failures": [f.model_dump(mode="json", exclude={"traceback"}) for f in summary.failures],
         "runs": {"finished": len(summary.runs), "planned": summary.planned},
@@ -93,6 +96,11 @@ def _chain(chain: Chain) -> dict[str, Any]:
     }
 
 
+def _pretext(stage: PretextStage) -> dict[str, Any]:
+    """Return a stage without labels in numbers and sentences."""
+    return stage.model_dump(mode="json", exclude={"pictures"})
+
+
 def _ci(low: float | None, high: float | None) -> list[float] | None:
     return None if low is None or high is None else [low, high]
 
@@ -120,9 +128,13 @@ def show(summary: Summary) -> None:
             _show_shift(t.shift, t, summary)
     _show_left_out(summary)
     _show_label_needs(summary)
+    for stage in summary.pretexts:
+        out.print(f"{stage.recipe} on {stage.dataset}, without labels: {' '.join(stage.sentences)}", markup=False)
     _show_chains(summary)
     for one in summary.pruned:
         out.print(f"{one.recipe} on {one.dataset}: {one.reason}", markup=False)
+    for warning in summary.warnings:
+        out.print(f"warning: {warning}", markup=False)
     if summary.failures:
         out.print(f"{len(summary.failures)} runs failed; first: {summary.failures[0].message}", markup=False)
 

@@ -18,7 +18,8 @@ def report(
     pictures: Annotated[
         bool,
         typer.Option(
-            "--pictures/--no-pictures", help="Whether slices of test cases are shown (masks, and where networks look)."
+            "--pictures/--no-pictures",
+            help="Whether images of cases are shown (masks, where networks look, what pretext tasks make of images).",
         ),
     ] = True,
     as_json: AsJson = False,
@@ -29,8 +30,7 @@ def report(
 
     summary = summarise(folder)
     if not pictures:
-        bare = tuple(table.model_copy(update={"examples": (), "looked": ()}) for table in summary.tables)
-        summary = summary.model_copy(update={"tables": bare})
+        summary = summary.without_pictures()
     path = write_report(summary, to or folder / "report.html")
     if as_json:
         emit_json({"report": str(path)})

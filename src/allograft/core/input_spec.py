@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from allograft.core.channel_names import match_channels
 from allograft.core.config import Config
@@ -27,6 +27,7 @@ class InputSpec(Config):
         axes: order of the array axes, slowest first.
         spacing_mm: voxel spacing along `axes`, empty where unknown.
         window: intensity window in the image's own units (HU for CT), None for the full range.
+        standard: whether each image was brought to zero mean and unit variance by itself, not by mean and std.
     """
 
     channels: int = 3
@@ -39,6 +40,13 @@ class InputSpec(Config):
     axes: Literal["HW", "DHW"] = "HW"
     spacing_mm: tuple[float, ...] = ()
     window: tuple[float, float] | None = None
+    standard: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `standard` out where it is false: it is newer than cards whose content names finished runs."""
+        found: dict[str, Any] = write(self)
+        return found if self.standard else {key: value for key, value in found.items() if key != "standard"}
 
     @model_validator(mode="after")
     def _per_channel(self) -> Self:

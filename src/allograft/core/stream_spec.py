@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["Another", "StreamSpec"]
+__all__ = ["IMAGES", "TESTED", "Another", "StreamSpec"]
+
+IMAGES = "images"
+"""Role of the images that a pretext task learns from: every training case, labelled or not, without its label."""
+
+TESTED = "test:images"
+"""Role of the images of test cases, without labels: given only to procedures that ask for it, and reports say so."""
 
 
 class Another(NamedTuple):

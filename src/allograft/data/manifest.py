@@ -15,7 +15,7 @@ from allograft.data.labels import LabelSpec, infer_task, multilabel_task, plain,
 from allograft.data.mask_task import mask_task
 from allograft.data.table import Row, Table, read_table
 
-__all__ = ["DOMAIN_NAMES", "UNKNOWN_GROUPS", "ManifestSpec", "read_images", "read_manifest", "split_name"]
+__all__ = ["DOMAIN_NAMES", "UNKNOWN_GROUPS", "ManifestSpec", "read_cases", "read_images", "read_manifest", "split_name"]
 
 UNKNOWN_GROUPS = "patients are unknown: each image counts as independent, which flatters results if it is not so"
 """The note of a cohort that does not say which images share a patient."""
@@ -108,6 +108,28 @@ def read_images(path: Path, spec: ManifestSpec | None = None) -> tuple[tuple[str
         (row.cells[reader.images[0]], tuple(_image(reader, row, column, check=False) for column in reader.images))
         for row in table.rows
     )
+
+
+def read_cases(path: Path, task: Task, spec: ManifestSpec | None = None) -> Cohort:
+    """Read a manifest's images with their groups, sites and splits as a cohort without labels.
+
+    Args:
+        path: CSV or TSV file.
+        task: of the cohort; nothing is read for it.
+        spec: the columns' meaning.
+
+    Raises:
+        ConfigError: a named column does not exist.
+        DataError: a row is wrong or an image is missing; names line, column and value.
+    """
+    spec = spec or ManifestSpec()
+    table = read_table(path, spec.delimiter)
+    reader = _Columns(table, spec, labelled=False)
+    cases = tuple(reader.case(row, {}, check=True) for row in table.rows)
+    _no_image_twice(path, table, cases)
+    channels = reader.images if len(reader.images) > 1 else ()
+    unit, notes = (spec.unit, ()) if reader.group is not None else ("image", (UNKNOWN_GROUPS,))
+    return Cohort(spec.name or path.stem, task, cases, unit=unit, notes=notes, channels=channels)
 
 
 class _Columns:

@@ -46,12 +46,17 @@ class Normaliser(Config):
         scale, shift = (torch.tensor(v, dtype=x.dtype).reshape(view) for v in (self.scale, self.shift))
         return x * scale + shift
 
+    @property
+    def neutral(self) -> tuple[float, ...]:
+        """Stored value of each channel that enters the network as 0; empty where values enter as stored."""
+        return tuple(-b / a for a, b in zip(self.scale, self.shift, strict=True))
+
     def contract(self, channels: int, dims: int, names: Sequence[str] = ()) -> InputSpec:
         """Return what a network that was trained behind this map expects: x * scale + shift = (x - mean) / std."""
         return InputSpec(
             channels=channels,
             channel_names=tuple(names),
-            mean=tuple(-b / a for a, b in zip(self.scale, self.shift, strict=True)),
+            mean=self.neutral,
             std=tuple(1 / a for a in self.scale),
             axes="DHW" if dims == 3 else "HW",
         )
@@ -75,12 +80,14 @@ def normaliser(
         names: what the channels mean, in order: each gets the mean and std of the card's channel of that meaning.
 
     Raises:
-        DataError: the card demands an intensity window that the stored values do not have.
+        DataError: the card demands an intensity window, or standardised images, and the stored values are others.
     """
     if expects is None:
         return Normaliser(note=f"no input contract; {_SPACES[space]} enter the network as stored.")
     if preprocess is not None:
-        _check_window(expects, preprocess)
+        _check_intensity(expects, preprocess)
+    if space == "standard" and expects.standard:
+        return Normaliser(note=f"{_SPACES[space]}, as the weights expect, enter as stored.")
     if space == "standard":
         return Normaliser(note=f"{_SPACES[space]} enter as stored; the contract's mean and std are not applied again.")
     spec = expects.for_channels(channels, names)
@@ -146,6 +153,16 @@ def _mapped(expects: InputSpec, channels: int, names: Sequence[str]) -> str:
 
 
 _SPACES: dict[Space, str] = {"unit": "values in [0, 1]", "standard": "values of zero mean and unit variance"}
+
+
+def _check_intensity(expects: InputSpec, preprocess: Preprocess) -> None:
+    if expects.standard and preprocess.space == "unit":
+        msg = (
+            "the weights expect that each image has zero mean and unit variance, the images were prepared with "
+            f"{preprocess.intensity}. Set preprocess: {{intensity: standard}}."
+        )
+        raise DataError(msg)
+    _check_window(expects, preprocess)
 
 
 def _check_window(expects: InputSpec, preprocess: Preprocess) -> None:

@@ -18,6 +18,9 @@ Pairs = Mapping[str, tuple[Case, ...]]
 
 _Key = tuple[str, ...]
 
+ROUNDING = 1e-9
+"""Share by which a distance may exceed its limit: 0.4 - 0.3 is more than 0.1 in binary numbers."""
+
 
 def pair_cases(leaders: Cohort, others: Cohort, match: Sequence[str], *, where: str) -> Pairs:
     """Return the partners of each case: cases of the same group, and of the same value of each attribute in `match`.
@@ -74,7 +77,7 @@ def other_cases(leaders: Cohort, others: Cohort, match: Sequence[str], how: Anot
     def fits(case: Case, other: Case) -> bool:
         if case.id == other.id or (how.domain != "any" and (case.domain == other.domain) != (how.domain == "same")):
             return False
-        return not places or abs(places[case.id] - places[other.id]) <= how.within
+        return not places or abs(places[case.id] - places[other.id]) <= how.within * (1 + ROUNDING)
 
     pairs = {c.id: tuple(o for o in found.get(_key(c, match, where), ()) if fits(c, o)) for c in leaders}
     if alone := [name for name, partners in pairs.items() if not partners]:

@@ -51,7 +51,7 @@ from allograft.datasets.prepared import (
 
 __all__ = ["OrganBlocks", "OrganBlocksSettings"]
 
-_VERSION = 1
+_VERSION = 2
 SPACING, PARTS = 3.0, 6
 CUTS: Mapping[int, tuple[tuple[int, int, int], int]] = {2: ((PARTS, 1, 1), 1), 3: ((1, 2, 3), 2)}
 """By dims, blocks along each axis and the unused elements between them."""
@@ -193,11 +193,11 @@ class OrganBlocks:
                     items.append(save_volumes(folder, {"id": facts["group"], **facts}, pair, AFFINE, len(CLASSES)))
                     continue
                 for number in range(*part.place[0].indices(len(image))):
-                    name = {"id": f"{case.id}-slice{number:03d}", **facts}
+                    name = {"id": f"{case.id}-slice{number:03d}", **facts, "attributes": {"slice": str(number)}}
                     items += self._slice(folder, name, image[number], labels[number])
         return items
 
-    def _slice(self, folder: Path, facts: dict[str, str], image: Values, labels: Labels) -> list[Item]:
+    def _slice(self, folder: Path, facts: dict[str, Any], image: Values, labels: Labels) -> list[Item]:
         """Keep a slice, or the patches of it."""
         if self.settings.task == "organs":
             return [save_pair(folder, facts, image, labels, len(CLASSES))]

@@ -130,12 +130,12 @@ def card_of(dataset: Dataset, files: Sources, cohort_facts: Mapping[str, Any]) -
     }
 
 
-def save_pair(folder: Path, item: Mapping[str, str], image: npt.NDArray[Any], labels: npt.NDArray[Any], n: int) -> Item:
+def save_pair(folder: Path, item: Mapping[str, Any], image: npt.NDArray[Any], labels: npt.NDArray[Any], n: int) -> Item:
     """Write an image and its labels as .npy files and return their row of the index.
 
     Args:
         folder: where they go.
-        item: id, group and domain.
+        item: id, group and domain, and attributes where it has some.
         image: (*S).
         labels: (*S) class indices.
         n: number of classes.

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from allograft.functional.exact import in_full_precision
 
-__all__ = ["found", "group_codes", "info_nce", "nt_xent", "queue_nce", "same_group"]
+__all__ = ["found", "group_codes", "info_nce", "nt_xent", "queue_nce"]
 
 
 @in_full_precision
@@ -94,14 +94,3 @@ def group_codes(groups: Sequence[str], device: torch.device | None = None) -> Te
     """
     digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in groups]
     return torch.tensor([int.from_bytes(digest) >> 1 for digest in digests], device=device)
-
-
-def same_group(groups: Sequence[str], device: torch.device | None = None) -> Tensor:
-    """Return (B, B) bool: whether two cases are of one group.
-
-    >>> same_group(["p1", "p2", "p1"]).int().tolist()
-    [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
-    """
-    numbers = {name: i for i, name in enumerate(dict.fromkeys(groups))}
-    code = torch.tensor([numbers[name] for name in groups], device=device)
-    return code[:, None] == code[None]

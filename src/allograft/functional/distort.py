@@ -31,22 +31,51 @@ def _block(size: tuple[int, ...], sides: tuple[int, ...], border: int) -> tuple[
 
 
 def local_shuffle(image: Tensor, windows: int, *, running: bool = False) -> Tensor:
-    """Return the image with the elements inside small windows permuted.
+    """Return the image with the elements inside small windows permuted; where windows overlap, the later one counts.
 
     Args:
         image: (C, *S).
-        windows: how many; each side is drawn from 1 to a tenth of the axis.
-        running: read windows from the output as it stands, so that the values of the image are kept exactly; otherwise
-            from the image itself.
+        windows: how many; each side is drawn from 1 to a tenth of the axis, at least to 2.
+        running: read windows from the output as it stands, so that the values of the image are kept exactly, one
+            window after the other; otherwise from the image itself, all at once.
     """
-    out, size = image.clone(), tuple(image.shape[1:])
-    for _ in range(windows):
-        sides = tuple(_between(1, max(1, n // 10)) for n in size)
-        place = (slice(None), *_block(size, sides, 0))
-        part = (out if running else image)[place]
-        flat = part.flatten(1)
-        out[place] = flat[:, torch.randperm(flat.shape[1])].reshape(part.shape)
-    return out
+    size = torch.tensor(image.shape[1:])
+    inside, shuffled = _windows(size, windows)
+    out = image.flatten(1)
+    if running:
+        out = out.clone()
+        for here, there in zip(inside, shuffled, strict=True):
+            kept = here >= 0
+            out[:, here[kept]] = out[:, there[kept]]
+        return out.reshape(image.shape)
+    kept = inside >= 0
+    number = torch.arange(windows)[:, None].expand_as(inside)[kept]
+    here, there = inside[kept], shuffled[kept]
+    last = torch.full((out.shape[1],), -1).scatter_reduce(0, here, number, "amax")
+    counts = number == last[here]  # of each element only what its last window makes of it
+    source = torch.arange(out.shape[1])
+    source[here[counts]] = there[counts]
+    return out[:, source].reshape(image.shape)
+
+
+def _windows(size: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return for random windows the flat positions of their elements, and the same permuted; -1 fills both up.
+
+    Each is (count, V), V the elements of the largest window.
+    """
+    most = torch.minimum(size, (size // 10).clamp_min(2))
+    sides = 1 + (torch.rand(count, len(size)) * most).long()
+    corners = (torch.rand(count, len(size)) * (size - sides + 1)).long()
+    steps = torch.cartesian_prod(*(torch.arange(int(n)) for n in most)).reshape(-1, len(size))
+    fits = (steps[None] < sides[:, None]).all(2)
+    strides = torch.tensor([int(size[axis + 1 :].prod()) for axis in range(len(size))])
+    flat = ((corners[:, None] + steps[None]) * strides).sum(2)
+    keys = torch.rand(flat.shape)
+    # Two sorts bring the positions that fit to the front, once in their own order and once in a random one.
+    plain = (~fits).to(torch.uint8).argsort(dim=1, stable=True)
+    mixed = keys.masked_fill(~fits, 2.0).argsort(dim=1)
+    front = torch.arange(flat.shape[1]) < fits.sum(1, keepdim=True)
+    return flat.gather(1, plain).where(front, -1), flat.gather(1, mixed).where(front, -1)
 
 
 def bezier(points: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-__all__ = ["evaluating", "unmoved"]
+__all__ = ["evaluating", "unmeasured", "unmoved"]
 
 
 @contextmanager
@@ -27,12 +27,18 @@ def evaluating(net: nn.Module) -> Iterator[None]:
 @contextmanager
 def unmoved(net: nn.Module) -> Iterator[None]:
     """Let passes without gradients through `net` in its own modes, and leave running statistics as they are."""
+    with unmeasured(net), torch.no_grad():
+        yield
+
+
+@contextmanager
+def unmeasured(net: nn.Module) -> Iterator[None]:
+    """Let passes through `net` in its own modes, of images whose statistics are not to enter the running ones."""
     layers = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats]
     for layer in layers:
         layer.track_running_stats = False
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
         for layer in layers:
             layer.track_running_stats = True

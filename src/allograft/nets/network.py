@@ -22,6 +22,7 @@ __all__ = [
     "Output",
     "Pyramid",
     "Stage",
+    "TokenEncoder",
     "VoxelHead",
     "axis_strides",
     "parameter_count",
@@ -72,6 +73,18 @@ class Encoder(Protocol):
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the stages from input to output."""
+
+
+@runtime_checkable
+class TokenEncoder(Protocol):
+    """An encoder that, where `token` > 0, reads patches of an image without the others: a vision transformer."""
+
+    @property
+    def token(self) -> int:
+        """Side of its patches along each axis; 0 where it always reads whole images."""
+
+    def seen(self, x: Tensor, kept: Tensor) -> Tensor:
+        """Return features (B, n, F) of the patches `kept` (B, n), numbered in raster order, of images (B, C, *S)."""
 
 
 def axis_strides(encoder: Encoder) -> tuple[tuple[int, ...], ...]:

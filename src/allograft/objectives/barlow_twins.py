@@ -12,6 +12,7 @@ Defaults  redundancy = 0.005 (paper).  hidden = 2048 (ours; paper 8192).  output
 Differs   1. The variance that standardises has 1e-5 added, as batch norm does in the released code; that code's
           redundancy is 0.0051.
           2. Batches are the recipe's; with few images many correlations are there by chance. The paper has 2048.
+          3. With several processes correlations are the whole batch's; batch norms see their own process's images.
 Checked   tests/reference/test_barlow_twins.py: equals lightly's loss and numpy's corrcoef; zero if and only if the
           correlations are the identity; equal views leave the redundancy alone; the gradient reaches the encoder.
 """
@@ -83,7 +84,7 @@ class _BarlowCriterion(ViewsCriterion):
     def forward(self, nets: Mapping[str, Network], batch: Mapping[str, Batch], at: Progress, player: str) -> Loss:
         """Return the loss; parts: its two terms, before they are weighted."""
         a, b = (self.projector(nets["net"](image).pooled) for image in looks(batch[IMAGES]))
-        return self.between(a, b)
+        return self.between(*self.whole(a, b))
 
     def between(self, a: Tensor, b: Tensor) -> Loss:
         """Return the loss of two views' outputs (B, D)."""

@@ -8,12 +8,11 @@ Formula   p = h(g(f(view))) normalised,  z = g'(f'(other view)) normalised and w
           L = mean ||p_1 - z_2||^2 + mean ||p_2 - z_1||^2;  after each step (f', g') <- m (f', g') + (1 - m) (f, g),
           m = 1 - (1 - momentum) (cos(pi t) + 1) / 2, t in [0, 1]
 Streams   images: two looks at each image; no target.
-Defaults  momentum = 0.996 (paper, of 1000 epochs; in some hundred steps the copy hardly moves, with 0.97
-          it follows).  hidden = 4096,
-          of projector and predictor (paper).  output = 256 (paper).
-Differs   1. Running statistics of the copy's batch norms come from its own passes.
-          2. The projector's and predictor's batch norms are plain; the paper's see all devices at once.
-          3. Optimiser and schedule are the recipe's; the paper's is LARS with batches of 4096.
+Defaults  momentum = 0.996 (paper, of 1000 epochs; in some hundred steps the copy hardly moves, with 0.97 it follows).
+          hidden = 4096, of projector and predictor (paper).  output = 256 (paper).
+Differs   1. With several processes batch norms see the images of their own; the paper's see all.
+          2. Optimiser and schedule are the recipe's; the paper's is LARS with batches of 4096.
+          3. Blur and colour are those of the stage's augmentation, the same for both views; the paper's two differ.
 Checked   tests/reference/test_byol.py: the loss equals lightly's negative cosine, doubled and moved to 0, and a typed
           loop; equal branches give 0 and opposite ones 8; the copy gets no gradient and moves by the cosine schedule;
           the gradient reaches the encoder, the loss falls and outputs stay apart.
@@ -91,9 +90,9 @@ class _BYOLCriterion(FollowedCriterion):
     def __init__(self, spec: BYOL, net: Network) -> None:
         width = net.shape.channels[-1]
         hidden = spec.hidden or width
-        super().__init__(net, projector(width, hidden, spec.output))
+        super().__init__(net, projector(width, hidden, spec.output, last_bias=False))
         self.spec = spec
-        self.predictor = projector(spec.output, hidden, spec.output)
+        self.predictor = projector(spec.output, hidden, spec.output, last_bias=False)
 
     def forward(self, nets: Mapping[str, Network], batch: Mapping[str, Batch], at: Progress, player: str) -> Loss:
         """Return the loss; part: how much the projections of different images differ (0: collapsed)."""

@@ -3,19 +3,25 @@
 Idea      What continues downwards from what has been seen is anatomy; patches of other images and places do not.
 Paper     Taleb, Loetzsch, Danz, Severin, Gaertner, Bergner, Lippert. 3D self-supervised methods for medical imaging.
           NeurIPS 2020.  arXiv:2006.03829 (first: van den Oord, Li, Vinyals, 2018, arXiv:1807.03748)
-Formula   a grid of overlapping patches, z = g(f(patch));  c = GRU over the codes of the pyramid above a column's tip;
+Formula   a grid of patches, z = g(f(patch));  c = GRU over the codes of the pyramid above a column's tip;
           L = -mean log( exp(z . W_k c / T) / sum_j exp(z_j . W_k c / T) ), z the k-th patch below the tip, z_j the
           patches of this row of all images and columns of the step
 Streams   images: images only, no target.
 Defaults  per_side = 4 (paper).  code = 128 (ours; paper 1024).  context = 256 (paper).  temperature = 1 (ours).
-          loss = info_nce (paper); "binary" is the released code's.
-Differs   1. Patches are half as wide again as a cell and overlap so that they cover the image. The paper's cropping and
-          padding of single patches is left to the augmentation of the stage.
-          2. Every column whose pyramid lies inside the grid is predicted, in each step; the released code draws one.
-          3. "binary" is sigmoid(mean of the product) and binary cross-entropy with one negative, the same row of the
-          next image.
+          loss = info_nce (paper); "binary" is the released code's.  flips = true (paper's released code, in 3-D).
+Differs   1. A patch is 7/8 of its cell along each axis, moved by chance: the released code's 3-D setting, also in 2-D,
+          where it takes larger patches that overlap and leaves a row out. Patches that share elements tell their
+          neighbour by these. Nothing is padded back to the cell.
+          2. Every column whose pyramid lies inside the grid is predicted; the released code also takes those at the
+          border, and fills the pyramid with mirrored patches (2-D: zeros).
+          3. Features of a patch are averaged over positions; the released code flattens them.
+          4. Cropping the whole image is left to the augmentation of the stage.
+          5. "binary" is sigmoid(mean over rows and numbers of the product) and binary cross-entropy with one negative,
+          the same rows of another image or column of the step, as in the released code.
 Checked   tests/reference/test_cpc.py: counts of context and predicted patches are the paper's for 2 to 7 a side; equal
-          codes give log N; equals a loop; no patch below the tip is in the context; the gradient reaches the encoder.
+          codes give log N, and the worked value of the reference comes out; both losses equal loops by numpy in 2-D and
+          3-D; what lies below is learnt. tests/reference/test_pretext_leaks.py: patches share no element; after
+          training, noise around a constant gives chance, and patches that overlap do not.
 """
 
 from __future__ import annotations
@@ -30,16 +36,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from allograft.contracts import Criterion, Loss, Method, Progress
-from allograft.core.errors import ConfigError
 from allograft.core.reference import Reference
 from allograft.core.task import Task
 from allograft.data.case import Batch
 from allograft.functional.contrastive import info_nce
+from allograft.functional.exact import in_full_precision
 from allograft.nets.network import Network
-from allograft.objectives.patch_grid import SMALLEST, PatchCriterion
-from allograft.objectives.pretext import IMAGES, ImagesAlone
+from allograft.objectives.patch_grid import PatchCriterion, cells
+from allograft.objectives.pretext import ImagesAlone, pixels
 
-__all__ = ["CPC", "Column", "columns", "overlapping"]
+__all__ = ["CPC", "Column", "columns"]
 
 
 class Column(NamedTuple):
@@ -69,25 +75,6 @@ def columns(per_side: int, dims: int) -> tuple[Column, ...]:
     return tuple(found)
 
 
-def overlapping(image: Tensor, per_side: int) -> Tensor:
-    """Return patches (B, K, C, *p) of images (B, C, *S) in raster order, half as wide again as a cell, evenly spread.
-
-    Raises:
-        ConfigError: patches would be too small to hold a shape.
-    """
-    size = image.shape[2:]
-    patch = tuple(min(n, 3 * n // (2 * per_side)) for n in size)
-    if min(patch) < SMALLEST:
-        msg = f"cpc: images of {tuple(size)} in {per_side} patches a side give patches of {patch}; take fewer a side."
-        raise ConfigError(msg)
-    begins = [[round(i * (n - p) / (per_side - 1)) for i in range(per_side)] for n, p in zip(size, patch, strict=True)]
-    cut = [
-        image[(slice(None), slice(None), *(slice(b, b + p) for b, p in zip(place, patch, strict=True)))]
-        for place in itertools.product(*begins)
-    ]
-    return torch.stack(cut, dim=1)
-
-
 class CPC(ImagesAlone, Method):
     """Minimise the contrastive loss of the patches below a pyramid of patches.
 
@@ -97,6 +84,7 @@ class CPC(ImagesAlone, Method):
         context: width of the recurrent layer.
         temperature: T of the softmax, > 0.
         loss: "info_nce", or "binary" with one negative.
+        flips: mirror each patch along the first axis by chance, so that borders do not continue each other.
     """
 
     name: ClassVar[str] = "cpc"
@@ -113,6 +101,7 @@ class CPC(ImagesAlone, Method):
     context: int = Field(default=256, ge=1)
     temperature: float = Field(default=1.0, gt=0)
     loss: Literal["info_nce", "binary"] = "info_nce"
+    flips: bool = True
 
     def build(self, nets: Mapping[str, Network], task: Task) -> Criterion:
         """Return the criterion."""
@@ -122,32 +111,55 @@ class CPC(ImagesAlone, Method):
 class _Predictive(PatchCriterion):
     def __init__(self, spec: CPC, net: Network) -> None:
         super().__init__()
-        self.spec, self.columns = spec, columns(spec.per_side, net.shape.dims)
+        every = columns(spec.per_side, net.shape.dims)
+        self.spec = spec
+        self.register_buffer("above", torch.tensor([c.context for c in every]), persistent=False)
+        self.register_buffer("below", torch.tensor([c.below for c in every]), persistent=False)
         self.coder = nn.Linear(net.shape.channels[-1], spec.code)
         self.recurrent = nn.GRU(spec.code, spec.context, batch_first=True)
-        self.maps = nn.ModuleList(nn.Linear(spec.context, spec.code) for _ in self.columns[0].below)
+        self.maps = nn.ModuleList(nn.Linear(spec.context, spec.code) for _ in every[0].below)
 
     def forward(self, nets: Mapping[str, Network], batch: Mapping[str, Batch], at: Progress, player: str) -> Loss:
         """Return the loss; parts: the share of patches that are found among those of their row, and chance."""
-        image = batch[IMAGES].image
-        assert isinstance(image, Tensor), "pixels were asked for"
-        codes = self.coder(self.embed(nets["net"], overlapping(image, self.spec.per_side)).float())
-        seen = torch.cat([self.recurrent(codes[:, list(c.context)])[1][0] for c in self.columns])  # (N, context)
-        losses, right = [], []
-        for row, each in enumerate(self.maps):
-            told = each(seen)
-            truth = torch.cat([codes[:, c.below[row]] for c in self.columns])  # (N, code), in the same order
-            losses.append(self._loss(told, truth, len(image)))
-            right.append(((told @ truth.T).argmax(1) == torch.arange(len(told), device=told.device)).float().mean())
-        parts = {"accuracy": torch.stack(right).mean().detach(), "chance": torch.tensor(1 / len(seen))}
-        return Loss(torch.stack(losses).mean(), parts)
+        codes = self.coder(self.embed(nets["net"], self.patches(pixels(batch))))
+        above, below = (codes[:, self.get_buffer(name)].flatten(0, 1) for name in ("above", "below"))
+        seen = self.recurrent(above)[1][0]  # (N, context), N = images * columns
+        told = torch.stack([each(seen) for each in self.maps], dim=1)  # (N, rows, code), like `below`
+        return Loss(self._loss(told, below), {"accuracy": _found(told, below), "chance": torch.tensor(1 / len(seen))})
 
-    def _loss(self, told: Tensor, truth: Tensor, images: int) -> Tensor:
+    def patches(self, image: Tensor) -> Tensor:
+        """Return patches (B, K, C, *p) of images (B, C, *S) in raster order, seven eighths of their cells."""
+        side = min(image.shape[2:]) // self.spec.per_side
+        found = cells(image, self.spec.per_side, side - 7 * side // 8)
+        if not self.spec.flips:
+            return found
+        mirrored = torch.rand(found.shape[:2]) < 0.5
+        return torch.where(
+            mirrored.reshape(*mirrored.shape, *[1] * (found.ndim - 2)).to(found.device), found.flip(3), found
+        )
+
+    def pictures(self, nets: Mapping[str, Network], batch: Mapping[str, Batch]) -> Mapping[str, Tensor]:
+        """Return images, the lowest patch that is seen of the middle column, and the one below, which is to be told."""
+        image, column = pixels(batch), len(self.get_buffer("above")) // 2
+        patches = self.patches(image)
+        tip, next_ = (self.get_buffer(name)[column, at] for name, at in (("above", -1), ("below", 0)))
+        return {"image": image, "last seen": patches[:, tip], "what follows": patches[:, next_]}
+
+    @in_full_precision
+    def _loss(self, told: Tensor, truth: Tensor) -> Tensor:
+        """Return the loss of predictions and codes (N, rows, code)."""
         if self.spec.loss == "info_nce":
-            return info_nce(told, truth, self.spec.temperature)
-        other = (
-            truth.reshape(-1, images, truth.shape[1]).roll(1, 1).flatten(0, 1)
-        )  # the next image's patch of the same place
-        logits = torch.cat([(told * truth).mean(1), (told * other).mean(1)])
-        labels = torch.cat([logits.new_ones(len(told)), logits.new_zeros(len(told))])
-        return F.binary_cross_entropy_with_logits(logits, labels)
+            rows = zip(told.unbind(1), truth.unbind(1), strict=True)
+            return torch.stack([info_nce(a, b, self.spec.temperature) for a, b in rows]).mean()
+        count = len(told)
+        other = (torch.arange(count) + torch.randint(1, count, (count,))) % count  # any but its own
+        logits = torch.cat([(told * each).mean((1, 2)) for each in (truth, truth[other.to(truth.device)])])
+        return F.binary_cross_entropy_with_logits(logits, (torch.arange(2 * count) < count).to(logits))
+
+
+@torch.no_grad()
+@in_full_precision
+def _found(told: Tensor, truth: Tensor) -> Tensor:
+    """Return the share of predictions (N, rows, code) whose own code has the largest product of all in its row."""
+    near = torch.einsum("nrc,mrc->nrm", told, truth).argmax(2)
+    return (near == torch.arange(len(told), device=near.device)[:, None]).float().mean()

@@ -9,16 +9,18 @@ Formula   P_s = softmax(s / T_s),  P_t = softmax((t - c) / T_t) without gradient
           c <- centring c + (1 - centring) mean t;  after each step teacher <- m teacher + (1 - m) student,
           m = 1 - (1 - momentum) (cos(pi r) + 1) / 2, r in [0, 1] over the run
 Streams   images: two looks at each image; no target.
-Defaults  student_temperature = 0.1 (paper).  teacher_temperature = 0.04 (paper).  centring = 0.9 (paper).
-          momentum = 0.996 (paper; in some hundred steps the teacher hardly moves, with 0.97 it follows).
-          freeze = 0.01, the share of the steps before the last layer moves (paper: one epoch of 100).
-          hidden = 2048 (paper).  bottleneck = 256 (paper).  output = 1024 (ours; paper 65536).
+Defaults  student_temperature = 0.1 (paper).  teacher_temperature = 0.04 (paper's released code; in the paper it rises
+          to 0.07 in 30 epochs).  centring = 0.9 (paper).  momentum = 0.996 (paper; in some hundred steps the teacher
+          hardly moves).  freeze = 0.01, share of the steps before the last layer moves (paper: one epoch of 100).
+          hidden = 2048 (paper).  bottleneck = 256 (paper).  output = 1024 (ours; paper 65536).  norm = false (paper).
           hand_on = student (ours; the paper's features are the teacher's, which in a short run is hardly trained).
 Differs   1. Two views; the paper's further small crops (multi-crop) are left out.
-          2. The last layer's rows have length 1, as the released code's have by default; layers begin as torch's do.
+          2. The last layer's rows have length 1, as the released code's have by default.
           3. Weight decay and temperatures are constant.
+          4. With several processes the centre is that of all images; batch norms see their own process's.
 Checked   tests/reference/test_dino.py: two steps of loss and centre equal lightly's; without centring a constant
-          teacher wins, with it every output alike; the teacher gets no gradient and moves by the cosine schedule.
+          teacher wins, with it every output alike; the teacher gets no gradient and moves by the cosine schedule;
+          the head begins as released; with norms in it images get answers of their own, without a tiny one does not.
 """
 
 from __future__ import annotations
@@ -62,6 +64,7 @@ class DINO(TwoViews, Method):
         momentum: share of itself that the teacher keeps in the first step, in [0, 1]; it rises to 1.
         freeze: share of the steps before the last layer moves, in [0, 1).
         bottleneck: width before the last layer.
+        norm: whether the head has batch norm behind its hidden layers.
         hand_on: which network is looked at and moves on to the task.
     """
 
@@ -82,6 +85,7 @@ class DINO(TwoViews, Method):
     hidden: int = Field(default=2048, ge=0)
     bottleneck: int = Field(default=256, ge=2)
     output: int = Field(default=1024, ge=2)
+    norm: bool = False
     hand_on: Literal["student", "teacher"] = "student"
 
     def build(self, nets: Mapping[str, Network], task: Task) -> Criterion:
@@ -92,9 +96,14 @@ class DINO(TwoViews, Method):
 class _Head(nn.Module):
     """A perceptron, its output of length 1, and the cosine to as many directions as there are outputs."""
 
-    def __init__(self, *widths: int, outputs: int) -> None:
+    def __init__(self, *widths: int, outputs: int, norm: bool) -> None:
         super().__init__()
-        self.layers = projector(*widths, norm=False, activation=nn.GELU)
+        self.layers = projector(*widths, norm=norm, activation=nn.GELU)
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):  # biases as large as weights would point all images one way
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         self.last = nn.Linear(widths[-1], outputs, bias=False)
         self.frozen = False
 
@@ -111,7 +120,7 @@ class _DINOCriterion(FollowedCriterion):
     def __init__(self, spec: DINO, net: Network) -> None:
         width = net.shape.channels[-1]
         hidden = spec.hidden or width
-        head = _Head(width, hidden, hidden, spec.bottleneck, outputs=spec.output)
+        head = _Head(width, hidden, hidden, spec.bottleneck, outputs=spec.output, norm=spec.norm)
         super().__init__(net, head)
         self.spec = spec
         self.register_buffer("centre", torch.zeros(1, spec.output))
@@ -123,7 +132,7 @@ class _DINOCriterion(FollowedCriterion):
         told = self.targets(nets["net"], *images)
         loss, used = self.distilled(told, [self.embed(nets["net"], image) for image in images])
         if self.training:
-            self.recentre(told)
+            self.recentre(self.whole(*told))
         return Loss(loss, {"used": used})
 
     def distilled(self, told: list[Tensor], said: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -7,12 +7,15 @@ Formula   z = sigmoid(h(f(x))),  L = mean max(0, mean (z_a - z_p)^2 - mean (z_a 
           a and p two looks at an image, n one at another
 Streams   images: two views of each image; no target.
 Defaults  output = 1024 (paper).  margin = 1 (paper).
-Differs   1. Both a and p are altered, each by draws of its own; in the paper p is the original.
+Differs   1. Both a and p are altered, each by draws of its own; in the paper p and the other image are originals.
           2. The other image is the next in the batch, which the stream has shuffled; where groups are known, the next
-          of another patient.
+          of another patient. In a step of one patient alone it is the next, as in the paper, which asks for no patient;
+          "other_patient" in the log is the share of images that met another patient's.
           3. Alterations are the stage's augmentation; the paper's are flips, rotations, brightness, contrast, zoom.
+          4. Features are averaged over positions; the released code flattens them.
 Checked   tests/reference/test_exemplar.py: the worked triplet value of the reference; equal codes cost the margin; a
-          negative far enough costs nothing; patients are no negatives of themselves; the gradient reaches the encoder.
+          negative far enough costs nothing; the loss equals a loop by numpy in 2-D and 3-D; patients are no negatives
+          of themselves; codes of different images part.
 """
 
 from __future__ import annotations
@@ -25,7 +28,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from allograft.contracts import Criterion, Loss, Method, Progress, StreamSpec
-from allograft.core.errors import DataError
 from allograft.core.reference import Reference
 from allograft.core.task import Task
 from allograft.data.case import Batch
@@ -43,20 +45,15 @@ def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -
 
 
 def others(groups: Sequence[str], count: int) -> list[int]:
-    """Return for each of `count` images the next one in the batch, of another group where groups are known.
+    """Return for each of `count` images the next in the batch of another group; the next where there is none.
 
-    Raises:
-        DataError: all images are of one group.
-
-    >>> others(("p", "p", "q"), 3)
-    [2, 2, 0]
+    >>> others(("p", "p", "q"), 3), others((), 3), others(("p", "p"), 2)
+    ([2, 2, 0], [1, 2, 0], [1, 0])
     """
+    after = [[j % count for j in range(i + 1, i + count)] for i in range(count)]
     if not groups:
-        return [(i + 1) % count for i in range(count)]
-    if len(set(groups)) < 2:
-        msg = f"exemplar: all {count} images of a step are of one patient ({groups[0]}); use larger batches."
-        raise DataError(msg)
-    return [next(j % count for j in range(i + 1, i + count) if groups[j % count] != groups[i]) for i in range(count)]
+        return [following[0] for following in after]
+    return [next((j for j in after[i] if groups[j] != groups[i]), after[i][0]) for i in range(count)]
 
 
 class Exemplar(Method):
@@ -99,11 +96,13 @@ class _Triplets(ViewsCriterion):
         self.code = nn.Sequential(nn.Linear(width, spec.output), nn.Sigmoid())
 
     def forward(self, nets: Mapping[str, Network], batch: Mapping[str, Batch], at: Progress, player: str) -> Loss:
-        """Return the loss; parts: the share of images nearer to their own copy than to another image, and chance."""
+        """Return the loss; parts: how often the own copy is nearer than the other image, chance, other patients."""
         given = batch[IMAGES]
         anchor, positive = (self.code(nets["net"](look).pooled).float() for look in looks(given))
-        negative = positive[others(given.groups, len(positive))]
-        near, far = ((anchor - other).square().mean(1) for other in (positive, negative))
+        chosen = others(given.groups, len(positive))
+        near, far = ((anchor - other).square().mean(1) for other in (positive, positive[chosen]))
+        groups = given.groups or range(len(chosen))
+        apart = torch.tensor([groups[i] != groups[j] for i, j in enumerate(chosen)]).float().mean()
         right = (near < far).float().mean().detach()
-        loss = triplet(anchor, positive, negative, self.margin)
-        return Loss(loss, {"accuracy": right, "chance": torch.tensor(0.5)})
+        parts = {"accuracy": right, "chance": torch.tensor(0.5), "other_patient": apart}
+        return Loss(triplet(anchor, positive, positive[chosen], self.margin), parts)

@@ -18,7 +18,8 @@ class FollowedCriterion(ViewsCriterion):
     """Owns a projector, and a copy of network and projector that no gradient reaches and that follows them slowly.
 
     The copy works in the modes of what it follows. Its parameters are averaged; running statistics of its norm
-    layers come from its own passes, as in the released code of the methods that use it.
+    layers come from its own passes, as in the released code of the methods that use it. In several processes it moves
+    alike in all, since parameters do; the first one's running statistics are kept.
     """
 
     def __init__(self, net: Network, projector: nn.Module) -> None:

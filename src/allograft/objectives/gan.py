@@ -6,37 +6,47 @@ Paper     Radford, Metz, Chintala. Unsupervised representation learning with dee
           adversarial networks (DCGAN). ICLR 2016.  arXiv:1511.06434
 Formula   discriminator: L = mean softplus(-D(x)) + mean softplus(D(G(z)));  generator: L = mean softplus(-D(G(z)))
           D the network's encoder, global mean and linear head; z ~ N(0, 1)
-Streams   real: images of the role `role`, without targets.
+Streams   images: those of the role `role`, without targets.
 Defaults  head = "real" (ours).  role = "images" (ours; the procedure "gan_pretrain" gives both).  width = 32 (ours;
           the paper has 128).  noise = 64 (ours; the paper has 100).  levels = 4 (paper).  lr = 2e-4 (paper), Adam's,
-          for both players.
+          whose first moment decays by 0.5 (paper), for both players.
 Differs   1. Noise is a map that the generator doubles `levels` times and cuts to the image's size, so that any
-          size and dimension goes; the paper projects one vector to 4 x 4.
+          size and dimension goes, and is normal; the paper projects one uniform vector to 4 x 4.
           2. Kernels of 3 (paper: 4), a linear output (paper: tanh): images here are standardised, not in [-1, 1].
-          3. The discriminator is the recipe's encoder, pooling included; Adam's first moment decays by 0.9.
+          3. The discriminator is the recipe's encoder, pooling included. Running statistics of its norms, which the
+          encoder takes along, are those of real images alone.
+          4. With several processes each one's norms see its own images.
 Checked   tests/reference/test_gan.py: both losses are PyTorch's binary cross-entropies; neither player's step
-          moves the other; trained, it tells new real images from made ones, and made ones near the real moments.
+          moves the other; running statistics are those of real images; trained, it tells new real images from made
+          ones, and made ones come near the real moments.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from allograft.contracts import Criterion, Loss, Method, Optim, Player, Progress, StreamSpec
+from allograft.contracts import Criterion, Loss, Method, Player, Progress, StreamSpec
+from allograft.core.budget import PlayerOptim
 from allograft.core.errors import ConfigError
 from allograft.core.reference import Reference
 from allograft.core.task import Task
 from allograft.data.case import Batch
+from allograft.nets.generator import init_normal
 from allograft.nets.layers import conv, norm, up_conv
+from allograft.nets.modes import unmeasured
 from allograft.nets.network import Network
+from allograft.objectives.pretext import IMAGES, pixels
 
 __all__ = ["GAN", "Generator"]
+
+BETA = 0.5
+"""How Adam's first moment decays (paper): with 0.9 the players swing."""
 
 
 class GAN(Method):
@@ -69,7 +79,11 @@ class GAN(Method):
 
     def streams(self) -> Mapping[str, StreamSpec]:
         """Return the one stream of images; nobody looks at their targets."""
-        return {"real": StreamSpec(self.role, labelled=False)}
+        return {IMAGES: StreamSpec(self.role, labelled=False, pixels=True)}
+
+    def tasks(self, dims: int) -> Mapping[str, Task]:
+        """Return the head that says "real", as of any pretext task."""
+        return {self.head: Task(kind="binary", classes=("made", "real"), head=self.head)}
 
     def build(self, nets: Mapping[str, Network], task: Task) -> Criterion:
         """Return the live criterion, which owns the generator.
@@ -105,9 +119,7 @@ class Generator(nn.Module):
         for wide, narrow in itertools.pairwise(widths):
             layers += [up_conv(dims, (wide, narrow), 2, kernel=3, bias=False), norm(dims, narrow), nn.ReLU()]
         self.layers = nn.Sequential(*layers, conv(dims, (widths[-1], channels), 3, bias=True))
-        for layer in self.layers:
-            if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
-                nn.init.normal_(layer.weight, std=0.02)
+        init_normal(self)
 
     def forward(self, like: Tensor) -> Tensor:
         """Return as many new images, of the same size, as `like` (B, C, *S) holds."""
@@ -126,26 +138,31 @@ class _GAN(Criterion):
 
     def players(self, nets: Mapping[str, Network]) -> tuple[Player, ...]:
         """Return discriminator and generator, each with its own Adam."""
-        optim = Optim(name="adam", lr=self.spec.lr, weight_decay=0, schedule="constant", warmup=0)
-        return (
-            Player("discriminator", tuple(nets["net"].parameters()), optim),
-            Player("generator", tuple(self.generator.parameters()), optim),
-        )
+        optim = PlayerOptim(name="adam", lr=self.spec.lr, weight_decay=0, schedule="constant", warmup=0, beta=BETA)
+        owners = {"discriminator": nets["net"], "generator": self.generator}
+        return tuple(Player(name, tuple(owner.parameters()), optim) for name, owner in owners.items())
 
     def forward(self, nets: Mapping[str, Network], batch: Mapping[str, Batch], at: Progress, player: str) -> Loss:
         """Return the player's loss."""
-        real = cast("Tensor", batch["real"].image)
+        real = pixels(batch)
         if player == "generator":
-            deceived = nn.functional.softplus(-self._says(nets, self.generator(real))).mean()
-            return Loss(deceived, {})
+            made = self.generator(real)
+            with unmeasured(nets["net"]):
+                return Loss(nn.functional.softplus(-self._says(nets, made)).mean(), {})
         with torch.no_grad():
             made = self.generator(real)
-        on_real, on_made = self._says(nets, real), self._says(nets, made)
+        on_real = self._says(nets, real)
+        with unmeasured(nets["net"]):
+            on_made = self._says(nets, made)
         total = nn.functional.softplus(-on_real).mean() + nn.functional.softplus(on_made).mean()
         right = ((on_real > 0).float().mean() + (on_made < 0).float().mean()) / 2
-        return Loss(total, {"accuracy": right.detach()})
+        return Loss(total, {"accuracy": right.detach(), "chance": torch.tensor(0.5)})
+
+    def pictures(self, nets: Mapping[str, Network], batch: Mapping[str, Batch]) -> Mapping[str, Tensor]:
+        """Return images, and as many that the generator made."""
+        return {"image": pixels(batch), "made": self.generator(pixels(batch))}
 
     def _says(self, nets: Mapping[str, Network], images: Tensor) -> Tensor:
         """Return (B,) logits of being real."""
         logits: Tensor = nets["net"](images).logits[self.spec.head]
-        return logits.reshape(len(logits))
+        return logits.reshape(len(logits)).float()

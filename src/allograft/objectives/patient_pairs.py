@@ -32,11 +32,11 @@ from allograft.core.reference import Reference
 from allograft.core.stream_spec import Another
 from allograft.core.task import Task
 from allograft.data.case import Batch
-from allograft.functional.contrastive import found, nt_xent, same_group
+from allograft.functional.contrastive import found, nt_xent
 from allograft.nets.network import Network
 from allograft.nets.projector import projector
 from allograft.objectives.pretext import IMAGES
-from allograft.objectives.two_views import TwoViews, shown
+from allograft.objectives.two_views import TwoViews, ViewsCriterion, patient_codes, require_two_patients, shown
 
 __all__ = ["PatientPairs"]
 
@@ -93,7 +93,7 @@ class PatientPairs(TwoViews, Method):
         return _PatientPairsCriterion(self, nets["net"].shape.channels[-1])
 
 
-class _PatientPairsCriterion(Criterion):
+class _PatientPairsCriterion(ViewsCriterion):
     def __init__(self, spec: PatientPairs, width: int) -> None:
         super().__init__()
         self.temperature = spec.temperature
@@ -101,9 +101,11 @@ class _PatientPairsCriterion(Criterion):
 
     def forward(self, nets: Mapping[str, Network], batch: Mapping[str, Batch], at: Progress, player: str) -> Loss:
         """Return the loss; parts: how often the partner is the nearest of all images, and what chance gives."""
-        a, b = (self.projector(nets["net"](shown(batch[name])).pooled) for name in (IMAGES, PARTNER))
-        barred = same_group(batch[IMAGES].groups, a.device)
-        return Loss(nt_xent(a, b, self.temperature, barred), found(a, b))
+        a, b = self.whole(*(self.projector(nets["net"](shown(batch[name])).pooled) for name in (IMAGES, PARTNER)))
+        (whose,) = self.whole(patient_codes(batch[IMAGES], a.device))
+        if self.training and at.step == 0:
+            require_two_patients(whose)
+        return Loss(nt_xent(a, b, self.temperature, whose[:, None] == whose), found(a, b))
 
     def pictures(self, nets: Mapping[str, Network], batch: Mapping[str, Batch]) -> Mapping[str, Tensor]:
         """Return images and their partners."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from allograft.contracts import Objective, StreamSpec
+from allograft.contracts import Loss, Objective, StreamSpec
 from allograft.core.config import Config
+from allograft.core.stream_spec import IMAGES, TESTED
 from allograft.core.task import Task
 from allograft.data.case import Batch
 from allograft.nets.network import Network
 
-__all__ = ["IMAGES", "Drawn", "ImagesAlone", "Pretext", "images"]
-
-IMAGES = "images"
-"""Role of the images that a pretext task learns from: every training case, labelled or not, without its label."""
+__all__ = ["IMAGES", "TESTED", "Drawn", "ImagesAlone", "Pretext", "answered", "images", "pixels"]
 
 
 @runtime_checkable
@@ -52,3 +52,17 @@ class ImagesAlone(Config):
     def tasks(self, dims: int) -> Mapping[str, Task]:
         """Return no head: what stands behind the encoder is the criterion's."""
         return {}
+
+
+def pixels(batch: Mapping[str, Batch]) -> Tensor:
+    """Return the images (B, C, *S) of the stream "images"."""
+    image = batch[IMAGES].image
+    assert isinstance(image, Tensor), "pixels were asked for"
+    return image
+
+
+def answered(logits: Tensor, y: Tensor) -> Loss:
+    """Return the cross-entropy of logits (B, K) for the drawn answers (B,); parts: accuracy and chance."""
+    logits = logits.float()
+    right = (logits.argmax(1) == y).float().mean()
+    return Loss(F.cross_entropy(logits, y), {"accuracy": right.detach(), "chance": torch.tensor(1 / logits.shape[1])})

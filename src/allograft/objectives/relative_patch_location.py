@@ -7,11 +7,14 @@ Formula   a grid of 3 cells along each axis, K = 3^d - 1;  y ~ U{0..K-1} a cell 
           L = CE(h([f(middle), f(cell_y)]), y)
 Streams   images: images only, no target.
 Defaults  jitter = none (paper 3 of 128 elements): 1/42 of the shortest axis, at least 1.  hidden = 256 (ours; paper two
-          layers of 2048 and 1024).  dropout = 0 (ours; paper 0.5).
+          layers, [2048, 1024]).  dropout = 0 (ours; paper 0.5).
 Differs   1. Axes need not be equal: each is cut into three.
-          2. Images smaller than the paper's leave small patches; the encoder must take them.
-Checked   tests/reference/test_patch_tasks.py: patches of neighbouring cells share no element, the middle is never
-          drawn and all others are; noise around a constant gives chance; the order of the pair matters.
+          2. Features of a patch are averaged over positions, and the head has no batch norm; the paper's flattens.
+          3. Images smaller than the paper's leave small patches; the encoder must take them.
+          4. All channels are shown; in 2-D Doersch drops colours, which lenses shift more towards the border.
+Checked   tests/reference/test_patch_tasks.py: patches of neighbouring cells share no element; which two are shown, and
+          the loss, equal numpy's in 2-D and 3-D; the middle is never drawn and all others are; places are learnt.
+          tests/reference/test_pretext_leaks.py: after training, noise around a constant gives chance, ramps do not.
 """
 
 from __future__ import annotations
@@ -20,32 +23,21 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from pydantic import Field
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from allograft.contracts import Criterion, Loss, Method, Progress
 from allograft.core.reference import Reference
 from allograft.core.task import Task
 from allograft.data.case import Batch
 from allograft.nets.network import Network
-from allograft.objectives.patch_grid import PatchCriterion, cells
-from allograft.objectives.pretext import IMAGES, ImagesAlone
+from allograft.objectives.patch_grid import SIDE, PatchCriterion, PatchTask, cells
+from allograft.objectives.pretext import answered, pixels
 
 __all__ = ["RelativePatchLocation"]
 
-SIDE = 3
 
-
-class RelativePatchLocation(ImagesAlone, Method):
-    """Minimise the cross-entropy of the place of one patch relative to the middle one.
-
-    Args:
-        jitter: elements by which a patch may move in its cell, >= 0; None 1/42 of the shortest axis, at least 1, so
-            that borders that continue each other give nothing away.
-        hidden: width of the head's hidden layer.
-        dropout: in front of the head's output, in [0, 1).
-    """
+class RelativePatchLocation(PatchTask, Method):
+    """Minimise the cross-entropy of the place of one patch relative to the middle one."""
 
     name: ClassVar[str] = "relative_patch_location"
     paper: ClassVar[Reference] = Reference(
@@ -56,10 +48,6 @@ class RelativePatchLocation(ImagesAlone, Method):
         arxiv="2006.03829",
     )
 
-    jitter: int | None = Field(default=None, ge=0)
-    hidden: int = Field(default=256, ge=1)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-
     def build(self, nets: Mapping[str, Network], task: Task) -> Criterion:
         """Return the criterion."""
         return _Pairs(self, nets["net"])
@@ -68,25 +56,24 @@ class RelativePatchLocation(ImagesAlone, Method):
 class _Pairs(PatchCriterion):
     def __init__(self, spec: RelativePatchLocation, net: Network) -> None:
         super().__init__()
-        width, self.places = net.shape.channels[-1], SIDE**net.shape.dims - 1
-        self.jitter = spec.jitter
-        layers = (nn.Linear(2 * width, spec.hidden), nn.ReLU(), nn.Dropout(spec.dropout))
-        self.head = nn.Sequential(*layers, nn.Linear(spec.hidden, self.places))
+        self.spec, self.places = spec, SIDE**net.shape.dims - 1
+        self.head = spec.head(2 * net.shape.channels[-1], self.places)
 
     def forward(self, nets: Mapping[str, Network], batch: Mapping[str, Batch], at: Progress, player: str) -> Loss:
         """Return the cross-entropy; parts: accuracy and chance."""
-        pair, y = self._pairs(batch[IMAGES])
-        logits = self.head(self.embed(nets["net"], pair).flatten(1)).float()
-        right = (logits.argmax(1) == y).float().mean()
-        return Loss(F.cross_entropy(logits, y), {"accuracy": right.detach(), "chance": torch.tensor(1 / self.places)})
+        pair, y = self.pairs(pixels(batch))
+        return answered(self.head(self.embed(nets["net"], pair).flatten(1)), y)
 
-    def _pairs(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the middle patch and another, (B, 2, C, *p), and which it is, (B,)."""
-        image = batch.image
-        assert isinstance(image, Tensor), "pixels were asked for"
-        jitter = max(1, min(image.shape[2:]) // 42) if self.jitter is None else self.jitter
-        grid = cells(image, SIDE, jitter)
-        y = torch.randint(self.places, (len(image),), device=image.device)
+    def pictures(self, nets: Mapping[str, Network], batch: Mapping[str, Batch]) -> Mapping[str, Tensor]:
+        """Return images, their middle patch, and the one whose place is asked for."""
+        image = pixels(batch)
+        pair, _ = self.pairs(image)
+        return {"image": image, "middle patch": pair[:, 0], "where was this?": pair[:, 1]}
+
+    def pairs(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the middle patch and another of images (B, C, *S), (B, 2, C, *p), and which it is, (B,)."""
+        y = torch.randint(self.places, (len(image),))
         middle = self.places // 2
         place = y + (y >= middle).long()  # the middle one is left out
-        return torch.stack([grid[:, middle], grid[torch.arange(len(image)), place]], dim=1), y
+        both = torch.stack([torch.full_like(y, middle), place], dim=1)
+        return cells(image, SIDE, self.spec.room(image), both), y.to(image.device)

@@ -13,7 +13,7 @@ from allograft.data.case import Batch
 from allograft.nets.decoders.unet import UNet
 from allograft.nets.layers import conv
 from allograft.nets.network import Network, axis_strides
-from allograft.objectives.pretext import IMAGES
+from allograft.objectives.pretext import pixels
 
 __all__ = ["Restorer", "RestoringCriterion", "unit_range"]
 
@@ -76,8 +76,7 @@ class RestoringCriterion(Criterion):
 
     def pictures(self, nets: Mapping[str, Network], batch: Mapping[str, Batch]) -> Mapping[str, Tensor]:
         """Return images, their spoilt copies, and what becomes of these, with values in [0, 1]."""
-        image = batch[IMAGES].image
-        assert isinstance(image, Tensor), "pixels were asked for"
+        image = pixels(batch)
         clean, low, high = unit_range(image)
         spoilt = self.spoilt(image)
         with torch.no_grad():

@@ -8,7 +8,7 @@ Streams   images: two looks at each image; no target.
 Defaults  hidden = 0, the width of the features, twice (paper's released code).  output = 2048 (paper).
           bottleneck = 512, of the predictor (paper).
 Differs   1. The predictor learns at the recipe's schedule; the released code keeps its rate constant.
-          2. Batches are the recipe's; the paper has 512 and normalises over all devices.
+          2. Batches are the recipe's; the paper has 512 and normalises over all devices, here each by itself.
 Checked   tests/reference/test_simsiam.py: equals lightly's loss and a typed loop, equal branches give -1; targets get
           no gradient; with a gradient through them outputs of all images come together, without they stay apart; the
           gradient reaches the encoder and the loss falls.

@@ -14,6 +14,7 @@ Defaults  prototypes = 32 (ours; paper 3000): not many more than a batch has ima
 Differs   1. Two views; the paper's further small crops (multi-crop) are left out.
           2. No queue of earlier images, which the paper adds where prototypes outnumber a batch.
           3. Prototypes are brought back to length 1 after each step; the released code does so before each.
+          4. With several processes assignments are the whole batch's; batch norms see their own process's images.
 Checked   tests/reference/test_swav.py: equals lightly's loss; after many Sinkhorn iterations rows and columns have the
           marginals asked for, after three plain arithmetic gives the same; assignments get no gradient; prototypes
           keep length 1 and are still while frozen.
@@ -92,7 +93,7 @@ class _SwAVCriterion(ViewsCriterion):
         """Return the loss; part: how many prototypes are some image's first, of as many as could be."""
         fixed = self.prototypes.detach() if at.fraction < self.spec.freeze else self.prototypes
         outputs = (self.projector(nets["net"](image).pooled) for image in looks(batch[IMAGES]))
-        scores = [likeness(z, fixed) for z in outputs]
+        scores = self.whole(*(likeness(z, fixed) for z in outputs))
         used = len(set(scores[0].detach().argmax(1).tolist())) / min(len(fixed), len(scores[0]))
         return Loss(self.swapped(*scores), {"used": torch.tensor(used)})
 

@@ -10,9 +10,11 @@ Formula   z = g(f(view)),  s(z) = mean_i (z_1,i - z_2,i)^2,  v(z) = mean_i max(0
 Streams   images: two looks at each image; no target.
 Defaults  invariance = 25 (paper).  variance = 25 (paper; halved over the views as in its released code).
           covariance = 1 (paper).  hidden = 2048 (ours; paper 8192).  output = 2048 (ours; paper 8192).
-Differs   1. The formula of the paper adds the variance terms of both views; its released code, whose numbers it
-          reports, takes their mean, as here.
-          2. Batches are the recipe's; the paper has 2048.
+Differs   1. As in the released code s is the mean over coordinates and the variance terms of the views are averaged;
+          the paper's formulas sum both.
+          2. Batches are the recipe's; the paper has 2048. Of n images with deviations of 1 the term c is at least
+          output / (n - 1) - 1, whatever they show: with output far above the batch it outweighs the others.
+          3. With several processes all terms are the whole batch's; batch norms see their own process's images.
 Checked   tests/reference/test_vicreg.py: equals lightly's loss and numpy's cov; equal, uncorrelated views of deviation
           above 1 give 0; each term answers to what it forbids and to nothing else; the gradient reaches the encoder.
 """
@@ -95,7 +97,7 @@ class _VICRegCriterion(ViewsCriterion):
     def forward(self, nets: Mapping[str, Network], batch: Mapping[str, Batch], at: Progress, player: str) -> Loss:
         """Return the loss; parts: its three terms, before they are weighted."""
         a, b = (self.projector(nets["net"](image).pooled).float() for image in looks(batch[IMAGES]))
-        return self.between(a, b)
+        return self.between(*self.whole(a, b))
 
     def between(self, a: Tensor, b: Tensor) -> Loss:
         """Return the loss of two views' outputs (B, D)."""

@@ -26,7 +26,6 @@ from pydantic import Field
 
 from allograft.contracts import Lab, Method
 from allograft.core.reference import Reference
-from allograft.core.task import Task
 from allograft.data.cohort import Cohort
 from allograft.nets.network import Network
 from allograft.objectives.gan import GAN
@@ -62,8 +61,7 @@ class GANPretrain(Method):
 
     def run(self, lab: Lab) -> Network:
         """Train one stage called "gan", move the encoder, train "finetune", return the network."""
-        judge = Task(kind="binary", classes=("made", "real"), head=self.gan.head)
-        first = lab.start(tasks={judge.head: judge})
+        first = lab.start(tasks=self.gan.tasks(lab.net.dims))
         given = {self.gan.role: _images(lab)}
         net = lab.train("gan", first, objective=self.gan, cohorts=given, tuning=FullTuning(), share=self.share)
         moved = lab.start(source=lab.source(net, "gan"), start=self.move)

@@ -8,11 +8,12 @@ Formula   1. min over w and what the pretext task adds of L_pretext(f_w; x), x w
           `move`, then the recipe's objective and tuning on the task
 Streams   stage 1: images, the labelled and the unlabelled training images together, no label read. Stage 2: the
           recipe's objective's.
-Defaults  pretext = rotation (paper).  share = 0.5 of the recipe's steps (ours).  augment = "views" (ours).  move =
-          full, with the decoder fresh (paper).
+Defaults  pretext = rotation (paper).  images = train (ours).  on = none (ours).  share = 0.5 of the steps (ours).
+          augment = "views" (ours).  move = full, with the decoder fresh (paper).
 Differs   1. The budget of a recipe holds both stages, so that it is compared fairly with one that trains on the task
           alone; the paper trains each stage for hundreds of epochs.
-          2. No test image of the run's fold is seen in stage 1, as if the network were to meet new patients.
+          2. No test image of the run's fold is seen in stage 1, as if the network were to meet new patients; with
+          images = all they are, without labels, and the report says so.
           3. The paper keeps the encoder frozen for the first 25 of 400 epochs of fine-tuning: the recipe's tuning says
           so here (tuning: {lp_ft: {share: 0.0625}}).
           4. The first stage is watched on validation images, and nothing is chosen by it: its last weights move on.
@@ -23,9 +24,9 @@ Checked   tests/reference/test_self_supervised.py: stages, shares and roles with
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, ClassVar, cast
+from typing import Annotated, ClassVar, Literal, Self, cast
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from allograft.contracts import Lab, Method, Objective
 from allograft.core.named import Named
@@ -33,8 +34,9 @@ from allograft.core.reference import Reference
 from allograft.data.cohort import Cohort
 from allograft.data.transforms.augment import Augment
 from allograft.nets.network import Network
-from allograft.objectives.pretext import IMAGES, Pretext
+from allograft.objectives.pretext import IMAGES, TESTED, Pretext
 from allograft.objectives.rotation import Rotation
+from allograft.procedures.link import require_known
 from allograft.starts.full import Full
 from allograft.tunings.full import FullTuning
 
@@ -48,6 +50,9 @@ class SelfSupervised(Method):
 
     Args:
         pretext: what the first stage minimises, an objective that needs no labels.
+        images: what the first stage sees: "train", the training images of the fold; "all", those and the images of
+            its test cases, for a network that is to judge just these (a report calls that contamination).
+        on: an auxiliary data set of the study whose images the first stage sees in place of the studied ones.
         share: of the recipe's steps for the first stage, in (0, 1); the rest trains on the task.
         augment: what images and views of the first stage go through; None the recipe's own.
         move: settings of the start "full" that carries the encoder over.
@@ -63,6 +68,8 @@ class SelfSupervised(Method):
     )
 
     pretext: Annotated[Objective, Named("objective")] = Rotation()
+    images: Literal["train", "all"] = "train"
+    on: str | None = None
     share: float = Field(default=0.5, gt=0, lt=1)
     augment: Augment | None = Augment(preset="views")
     move: Full = Full()
@@ -75,9 +82,25 @@ class SelfSupervised(Method):
             raise ValueError(msg)  # noqa: TRY004 - pydantic places it in the file
         return pretext
 
+    @model_validator(mode="after")
+    def _of_one_data_set(self) -> Self:
+        if self.on is not None and self.images == "all":
+            msg = 'images: all adds test images of the studied data, but "on" names other data to learn from: drop one'
+            raise ValueError(msg)
+        return self
+
+    @property
+    def looks_at_tested(self) -> bool:
+        """Whether it asks for the images of test cases."""
+        return self.images == "all"
+
     def run(self, lab: Lab) -> Network:
-        """Train one stage called "pretext", move the encoder, train "finetune", return the network."""
-        given = {IMAGES: _images(lab), f"val:{IMAGES}": lab.cohorts["val"].without_targets()}
+        """Train one stage called "pretext", move the encoder, train "finetune", return the network.
+
+        Raises:
+            ConfigError: `on` names no auxiliary data set of the study.
+        """
+        given = _of_others(lab, self.on) if self.on else _own(lab)
         first = lab.start(tasks=cast("Pretext", self.pretext).tasks(lab.net.dims))
         net = lab.train(
             "pretext",
@@ -92,9 +115,16 @@ class SelfSupervised(Method):
         return lab.train("finetune", moved, share=1 - self.share)
 
 
-def _images(lab: Lab) -> Cohort:
-    """Return all training images, labelled or not, without their labels."""
+def _own(lab: Lab) -> dict[str, Cohort]:
+    """Return all training images, labelled or not, and those of test cases where asked for, and validation's."""
     train = lab.cohorts["train"]
-    more = [lab.cohorts[role].cases for role in ("unlabelled", "target") if role in lab.cohorts]
+    more = [lab.cohorts[role].cases for role in ("unlabelled", "target", TESTED) if role in lab.cohorts]
     known = {case.id: case for cases in (train.cases, *more) for case in cases}
-    return replace(train, cases=tuple(known.values())).without_targets()
+    images = replace(train, cases=tuple(known.values()))
+    return {IMAGES: images.without_targets(), f"val:{IMAGES}": lab.cohorts["val"].without_targets()}
+
+
+def _of_others(lab: Lab, on: str) -> dict[str, Cohort]:
+    """Return the images of an auxiliary data set."""
+    require_known(lab, (on,), who="self_supervised")
+    return {f"{part}{IMAGES}": lab.cohorts[f"{part}{on}"].without_targets() for part in ("", "val:")}

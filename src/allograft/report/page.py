@@ -24,6 +24,7 @@ from allograft.report.heat import Gaze, gazes
 from allograft.report.method import how
 from allograft.report.pictures import LEGEND, Shown, shown_cases
 from allograft.report.pointing import pointing_tables
+from allograft.report.pretexts import pretexts
 from allograft.report.rounds import round_table
 from allograft.report.scores import (
     class_tables,
@@ -110,6 +111,7 @@ def page(summary: Summary) -> dict[str, Any]:
         "verdict_of": {v.word: v for v in (*VERDICTS, WORSE)},
         "efficiency": _efficiency(summary, look),
         "asked": asked(summary, look),
+        "pretexts": pretexts(summary.pretexts, look),
         "left_out": left_out_tables(summary),
         "coverage": _coverage(first),
         "cases": _cases(summary),

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from allograft.study.summary import Summary
 
 __all__ = [
+    "ALONE",
     "CLASS_COLOURS",
     "DOMAIN_COLOURS",
     "ERRORS",
@@ -56,6 +57,10 @@ class Look(NamedTuple):
     colour: str
     marker: str
     dashes: tuple[float, ...]
+
+
+ALONE = Look(_COLOURS[0], "o", ())
+"""How something is drawn that stands alone in its page."""
 
 
 class Fate(NamedTuple):
@@ -173,6 +178,7 @@ def _names(summary: Summary) -> Iterable[str]:
         | {failure.key.recipe for failure in summary.failures}
         | {recipe.name for table in summary.tables for recipe in table.recipes}
         | set(summary.plans)
+        | {stage.recipe for stage in summary.pretexts}
         | {curve.recipe for table in summary.tables for curve in (*table.validation_curves, *table.loss_curves)}
         | {curve.recipe for curves in summary.efficiency.values() for curve in curves}
     )

@@ -17,10 +17,13 @@ from markupsafe import Markup
 
 from allograft.core.atomic import write_text
 from allograft.report.page import page
+from allograft.report.pretexts import pretext_table, trained
+from allograft.report.style import ALONE
 from allograft.report.words import begin, counted, number, percent
+from allograft.study.pretext_stage import PretextStage
 from allograft.study.summary import Summary
 
-__all__ = ["environment", "render", "write_report"]
+__all__ = ["environment", "render", "render_pretext", "write_report"]
 
 
 def write_report(summary: Summary, path: Path) -> Path:
@@ -44,6 +47,16 @@ def render(summary: Summary) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     text = env.get_template("page.html.j2").render(
         **page(summary), style=Markup(style), script=Markup(script), script_hash=digest
+    )
+    return text if text.endswith("\n") else text + "\n"
+
+
+def render_pretext(stage: PretextStage) -> str:
+    """Return a page of one stage that reads no labels: its numbers, figure and pictures, as a report shows them."""
+    made = trained(stage, ALONE, "pretext")
+    env = environment()
+    text = env.get_template("pretext_page.html.j2").render(
+        r=made, dataset=stage.dataset, table=pretext_table([stage]), style=Markup(_asset("style.css"))
     )
     return text if text.endswith("\n") else text + "\n"
 

@@ -30,6 +30,8 @@ from allograft.study.pool import Pool
 from allograft.study.pretext_watch import PretextWatch
 from allograft.study.recipe import Recipe
 from allograft.study.roles import role_missing, stream_counts
+from allograft.study.tested_images import tested_notes
+from allograft.train.callbacks import Callback
 from allograft.train.device import Device
 from allograft.train.features import FeatureCache, cache_features, encoder_frozen, feature_key
 from allograft.weights.plan import TransferPlan
@@ -65,6 +67,7 @@ class Arm:
         blind: scores networks without labels of the target, where the recipe is to be chosen so.
         augment: what training images go through.
         cache: folder of feature caches.
+        callbacks: watchers of every training.
     """
 
     recipe: Recipe
@@ -77,6 +80,7 @@ class Arm:
     blind: BlindChoice | None = None
     augment: Augment
     cache: Path
+    callbacks: tuple[Callback, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -155,8 +159,9 @@ class Arm:
         held = {**cohorts, IMAGES: cohorts[f"val:{IMAGES}"]}
         rosters = {name: self._roster(name, spec, held, counts[name]) for name, spec in objective.streams().items()}
         streams = StoreStreams(self._sources(objective, rosters), seed=seed_for("pretext watch"))
-        labelled = [cohorts[role].labelled() for role in ("train", "val")]
-        cases = replace(labelled[0], cases=(*labelled[0].cases, *labelled[1].cases))
+        both = [cohorts[role] for role in ("train", "val")]
+        seen = [cohort.labelled() for cohort in both] if any(len(cohort.labelled()) for cohort in both) else both
+        cases = replace(seen[0], cases=(*seen[0].cases, *seen[1].cases))
         return PretextWatch(pool=self.pool, device=self.device, streams=streams, cases=cases)
 
     def cached(self, plan: TransferPlan, objective: Objective, read: Sequence[Cohort]) -> bool:
@@ -173,7 +178,7 @@ class Arm:
         """Return what a reader must know of a stage."""
         if self.cached(plan, objective, [cohorts[spec.role] for spec in objective.streams().values()]):
             return ("The encoder is frozen: its features were computed once, from images without augmentation.",)
-        return ()
+        return tested_notes(cohorts, (spec.role for spec in objective.streams().values()))
 
     def predict(self, net: Network, cohort: Cohort, cache: FeatureCache | None = None) -> Predictions:
         """Predict every case once, without augmentation."""

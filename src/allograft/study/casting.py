@@ -9,12 +9,16 @@ from allograft.data.unlabelled import without_label
 from allograft.study.outcome import RunKey
 from allograft.study.prepared import Prepared
 from allograft.study.shift import Learn, Shift, shift_roles
+from allograft.study.tested_images import tested_role
 
 __all__ = ["cast_run", "stand_in_roles"]
 
 
 def cast_run(prepared: Prepared, key: RunKey) -> dict[str, Cohort]:
-    """Return the cohorts of a run by role; whoever is unlabelled in it comes without labels, test is not among them."""
+    """Return the cohorts of a run by role; whoever is unlabelled in it comes without labels, test is not among them.
+
+    Only a procedure that asks for the images of test cases is given those, without labels, in a role of their own.
+    """
     cohort, fold = prepared.cohorts[key.dataset], prepared.folds[key.dataset][key.fold]
     seed = seed_for("fraction", key.dataset, key.fold, key.seed)
     if (shift := prepared.shift(key.dataset)) is not None:
@@ -29,7 +33,7 @@ def cast_run(prepared: Prepared, key: RunKey) -> dict[str, Cohort]:
     for helper in prepared.study.auxiliary:
         whole, own = prepared.cohorts[helper.name], prepared.folds[helper.name][0]
         cohorts |= {helper.name: whole.subset(own.train), f"val:{helper.name}": whole.subset(own.val)}
-    return cohorts
+    return cohorts | tested_role(prepared.study.recipe(key.recipe).procedure, cohort.subset(fold.test))
 
 
 def stand_in_roles(cohort: Cohort, shift: Shift, learn: Learn) -> dict[str, Cohort]:

@@ -23,7 +23,7 @@ from allograft.data.sniff import open_data
 from allograft.datasets.dataset import Dataset, with_settings
 from allograft.study.shift import Shift
 
-__all__ = ["DataSpec", "TaskSpec", "fingerprint", "known_dataset", "open_cohort", "under_names"]
+__all__ = ["DataSpec", "TaskSpec", "fingerprint", "known_dataset", "known_preprocess", "open_cohort", "under_names"]
 
 
 _ANY = frozenset({"data", "dataset", "images", "labels", "train", "manifest", "cases", "table", "set"})
@@ -155,6 +155,11 @@ def known_dataset(spec: DataSpec) -> Dataset:
         msg = f'datasets, "{spec.name}": no data set "{spec.dataset}". {did_you_mean(spec.dataset or "", DATASETS)}'
         raise ConfigError(msg)
     return with_settings(DATASETS[spec.dataset], spec.settings, where=f'datasets, "{spec.name}", settings')
+
+
+def known_preprocess(data: str, base: Path) -> Preprocess | None:
+    """Return what a known data set recommends, None where `data` is a path or names none."""
+    return DATASETS[data].preprocess if data in DATASETS and not (base / data).exists() else None
 
 
 def open_cohort(

@@ -287,7 +287,7 @@ class RunLab:
         return self.cohorts["unlabelled"]
 
     def _keep(self, folder: Path, net: Network, make: Callable[[], StageRecord], begun: float) -> None:
-        record = kept_stage(folder, net, make)
+        record = kept_stage(folder, net, make, writes=self.arm.device.leads)
         self.records.append(record)
         self.lineage.learnt(net, record.data)
         self._spent("train", begun)

@@ -9,17 +9,21 @@ from typing import NamedTuple
 import torch
 
 from allograft.core.errors import ConfigError
+from allograft.core.private import site_salt
 from allograft.data.cohort import Cohort
 from allograft.data.io.image import read_channels
 from allograft.data.normalise import normaliser
 from allograft.study.admission import require_channels, require_same_task
 from allograft.study.casting import stand_in_roles
 from allograft.study.data_spec import open_cohort, under_names
+from allograft.study.folding import cut_folds, tested_cases
 from allograft.study.grid import Study
-from allograft.study.provenance import name_warnings
+from allograft.study.made_with import made_with
+from allograft.study.provenance import cards_of, name_warnings, patient_warnings
 from allograft.study.recipe import Recipe
 from allograft.study.rehearsal import Rehearsed, Stand, rehearse
 from allograft.study.sources import find_card, open_source, require_licence
+from allograft.study.tested_images import tested_role
 from allograft.weights.card import WeightSource
 from allograft.weights.contamination import licence_note
 from allograft.weights.plan import TransferPlan
@@ -73,9 +77,18 @@ def plan_study(study: Study, *, base: Path) -> list[Planned]:
                 # The card is about the weights that a recipe names; later stages begin from the recipe's own.
                 of_card = card is not None and at.plan.source == card.name
                 plan = _noted(at.plan, card, study, opened[spec.name], channels) if card and of_card else at.plan
-                plan = plan.with_notes(*name_warnings(study.model_copy(update={"recipes": (recipe,)}), cohorts, base))
+                plan = plan.with_notes(*_seen_before(study.model_copy(update={"recipes": (recipe,)}), cohorts, base))
                 plans.append(Planned(recipe.name, spec.name, at.stage, plan, at.data, at.steps))
     return plans
+
+
+def _seen_before(study: Study, cohorts: Mapping[str, Cohort], base: Path) -> list[str]:
+    """Return what the weights have seen of the study's data: by the names of sets, and case by case where they say."""
+    said = name_warnings(study, cohorts, base)
+    if not any(map(made_with, cards_of(study, base).values())):
+        return said
+    tested = tested_cases(study, cohorts, cut_folds(study, cohorts))
+    return said + patient_warnings(study, cohorts, tested, salt=site_salt(), base=base)
 
 
 def stand_in(
@@ -99,10 +112,12 @@ def stand_in(
         roles = stand_in_roles(whole, shift, recipe.learn or "source")
     elif fewer and len(whole) > 1:  # disjoint, as in a run: procedures may join the two
         roles |= {"train": whole.subset(whole.ids[:-1]), "unlabelled": whole.subset(whole.ids[-1:])}
+    roles |= tested_role(recipe.procedure, whole.subset(whole.ids[:1]))
     for helper in study.auxiliary:
         roles |= {helper.name: cohorts[helper.name], f"val:{helper.name}": cohorts[helper.name]}
     source = open_source(recipe.source, base) if recipe.source else None
-    return Stand(recipe=recipe, search=study.search, cohorts=roles, channels=channels, source=source)
+    augment = recipe.augment if recipe.augment is not None else study.augment
+    return Stand(recipe=recipe, search=study.search, cohorts=roles, channels=channels, source=source, augment=augment)
 
 
 def require_fit(recipe: Recipe, stages: Sequence[Rehearsed], shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,26 +14,26 @@ from allograft.core.atomic import write_text
 from allograft.core.config import canonical_json
 from allograft.core.errors import ConfigError
 from allograft.core.private import pseudonym, site_salt
-from allograft.core.seeds import seed_for
 from allograft.core.task import Task
 from allograft.data.cohort import Cohort
 from allograft.data.patches import Patches
-from allograft.data.split import Fold, folds
+from allograft.data.split import Fold
 from allograft.data.store import Store
 from allograft.metrics import METRICS
 from allograft.metrics.metric import Metric
 from allograft.study.admission import audited, primary_metric, require_channels, require_same_task, require_views
-from allograft.study.data_spec import DataSpec, fingerprint, open_cohort, under_names
+from allograft.study.data_spec import fingerprint
 from allograft.study.facts import card_facts, cohort_card, data_facts, environment, recipe_words
+from allograft.study.folding import cut_folds, open_cohorts, tested_cases
 from allograft.study.grid import Study
 from allograft.study.outcome import RunKey
 from allograft.study.provenance import name_warnings, patient_warnings, require_licences
-from allograft.study.shift import Shift, shift_folds
+from allograft.study.shift import Shift
 from allograft.study.sides import keep_sides
 from allograft.study.sources import find_card
 from allograft.study.store import RunStore
 from allograft.study.windows import input_shape, windows
-from allograft.train.device import Device
+from allograft.train.device import Device, processors
 
 __all__ = ["Launch", "Prepared", "load_prepared", "prepare", "processors"]
 
@@ -124,8 +123,7 @@ class Prepared:
 
     def tested(self) -> dict[str, list[str]]:
         """Return the cases that something is tested on, by data set."""
-        found = {d.name: [case for fold in self.folds[d.name] for case in fold.test] for d in self.study.datasets}
-        return found | {d.name: list(self.cohorts[d.name].ids) for d in self.study.unseen}
+        return tested_cases(self.study, self.cohorts, self.folds)
 
     def learnt_tasks(self) -> list[Task]:
         """Return the tasks of all data sets that something is learnt from."""
@@ -172,7 +170,7 @@ def prepare(
     old = store.study() if (folder / "study.json").exists() else None
     device = Device.model_validate(old["device"]) if old else Device.resolve(threads=_threads(launch.workers))
     spec = {"study": study.model_dump(mode="json"), "base": str(launch.base.resolve()), "plugins": list(launch.plugins)}
-    cohorts = _opened(study, launch.base)
+    cohorts = open_cohorts(study, launch.base)
     require_licences(study, launch.base)
     warnings = name_warnings(study, cohorts, launch.base)
     studied = {d.name: cohorts[d.name] for d in study.datasets}
@@ -224,7 +222,7 @@ def _loaded(folder: Path, text: str) -> Prepared:
         catalog.allow_plugin(module)
     study = Study.model_validate(facts["spec"]["study"])
     base = Path(facts["spec"]["base"])
-    cohorts = _opened(study, base)
+    cohorts = open_cohorts(study, base)
     settled = (Device.model_validate(facts["device"]), METRICS[facts["metric"]], base)
     return _assemble(study, folder, cohorts, settled)
 
@@ -232,9 +230,7 @@ def _loaded(folder: Path, text: str) -> Prepared:
 def _assemble(
     study: Study, folder: Path, cohorts: Mapping[str, Cohort], settled: tuple[Device, Metric, Path]
 ) -> Prepared:
-    cut = {d.name: _folds(d, cohorts[d.name], study.folds) for d in study.datasets}
-    cut = {name: found[: study.test_folds] if study.test_folds else found for name, found in cut.items()}
-    cut |= {d.name: held_out(cohorts[d.name]) for d in study.auxiliary} | {d.name: () for d in study.unseen}
+    cut = cut_folds(study, cohorts)
     where = folder / "cache" / "images"
     stores = {d.name: Store.build(cohorts[d.name], d.preprocess or study.preprocess, where) for d in study.data}
     require_views(study, cohorts, {name: store.dims for name, store in stores.items()})
@@ -244,28 +240,6 @@ def _assemble(
     return Prepared(study, folder, cohorts, cut, stores, patches, device, metric, _salt(folder), base)
 
 
-def _opened(study: Study, base: Path) -> dict[str, Cohort]:
-    """Open every data set, named as in the study."""
-    found = {data.name: open_cohort(data, base=base) for data in study.data}
-    return under_names(found, {data.name for data in study.auxiliary})
-
-
-def _folds(spec: DataSpec, cohort: Cohort, n: int) -> tuple[Fold, ...]:
-    seed = seed_for("split", spec.name)
-    return shift_folds(cohort, spec.shift, n, seed) if spec.shift else folds(cohort, n, seed)
-
-
-def held_out(cohort: Cohort) -> tuple[Fold, ...]:
-    """Return one fold of data that help: a fifth of the units validates; a single unit does both, for want of more."""
-    units = len(cohort.groups)
-    if units < 3:
-        half = cohort.subset(c.id for c in cohort if c.group == cohort.groups[-1]).ids if units == 2 else cohort.ids
-        rest = tuple(name for name in cohort.ids if name not in half) or cohort.ids
-        return (Fold(train=rest, val=half, test=()),)
-    cut = folds(cohort, min(5, units), seed_for("split", cohort.name))[0]
-    return (Fold(train=(*cut.train, *cut.test), val=cut.val, test=()),)
-
-
 def _salt(folder: Path) -> str:
     """Return the study's salt: the site's, kept with the study so that workers on other machines have it too."""
     path = folder / "private" / "salt"
@@ -273,11 +247,6 @@ def _salt(folder: Path) -> str:
         write_text(path, site_salt())
         path.chmod(0o600)
     return path.read_text(encoding="utf-8")
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _threads(workers: int) -> int:

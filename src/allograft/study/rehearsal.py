@@ -29,6 +29,7 @@ from allograft.study.lineage import Lineage, Past, data_read
 from allograft.study.recipe import Recipe
 from allograft.study.roles import role_missing
 from allograft.study.solved import solved
+from allograft.study.tested_images import TO_BE_SEEN, sees_tested
 from allograft.weights.plan import TransferPlan
 from allograft.weights.source import SourceWeights
 
@@ -69,6 +70,7 @@ class Stand:
         cohorts: by role, as a run has them.
         channels: of the images.
         source: opened weights of the recipe, None for none.
+        augment: what training images go through where a stage names nothing else.
     """
 
     recipe: Recipe
@@ -76,6 +78,7 @@ class Stand:
     cohorts: Mapping[str, Cohort]
     channels: int
     source: SourceWeights | None
+    augment: Augment = field(default_factory=Augment)
 
 
 def rehearse(stand: Stand) -> tuple[Rehearsed, ...]:
@@ -197,10 +200,27 @@ class _DryLab:
         self._require_roles(chosen, given, stage)
         steps = max(1, round(self.budget.steps * share))
         plan = self._learnt(started.plan, tuning or self.stand.recipe.tuning, steps, stage, judged=is_judged(chosen))
+        if sees_tested(given, (spec.role for spec in chosen.streams().values())):
+            plan = plan.with_notes(TO_BE_SEEN)
+        plan = plan.with_notes(*self._unused(augment or self.stand.augment, stage))
         read = data_read(chosen, given)
         self.lineage.learnt(started.net, read)
         self.stages.append(Rehearsed(stage, plan, read, steps, started.net))
         return started.net
+
+    def _unused(self, augment: Augment, stage: str) -> tuple[str, ...]:
+        """Say what of the augmentation does nothing to the images.
+
+        Raises:
+            ConfigError: it was asked for by name.
+        """
+        channels = self.stand.channels
+        try:
+            idle = augment.unused(channels)
+        except ConfigError as error:
+            raise ConfigError(f"{self._who}, stage {stage}: {error}") from error
+        some = f"{channels} channel{'s' * (channels != 1)}"
+        return tuple(f"augment: {name} of {augment.preset} is left out, images have {some}" for name in idle)
 
     def stop(self, note: str) -> None:
         """End here, and say so in the last plan."""

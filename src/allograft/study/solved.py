@@ -32,19 +32,22 @@ def solve(stage: str, started: Started, fit: Callable[[Network], None]) -> Stage
     return StageRecord(stage=stage, plan=plan, lr=0.0, search={}, search_steps=0, history=History(), notes=(NOTE,))
 
 
-def kept_stage(folder: Path, net: Network, make: Callable[[], StageRecord]) -> StageRecord:
+def kept_stage(folder: Path, net: Network, make: Callable[[], StageRecord], *, writes: bool = True) -> StageRecord:
     """Return the record of a stage, made now or read back from disk; its network holds what it led to.
 
     Args:
         folder: of the stage.
         net: what the stage changes.
         make: runs the stage.
+        writes: whether this process keeps it on disk, as the first of several does.
     """
     record_path, weights_path = folder / "stage.json", folder / "net.safetensors"
     if record_path.exists():
         net.load_state_dict(load_file(weights_path))
         return StageRecord.model_validate_json(record_path.read_text(encoding="utf-8"))
     record = make()
+    if not writes:
+        return record
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v.contiguous() for k, v in net.state_dict().items()}, weights_path)
     write_text(record_path, record.model_dump_json())

@@ -6,10 +6,11 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from allograft.contracts import Budget, Objective, Optim, Started, Tuning
+from allograft.contracts import Budget, Objective, Optim, Started, Tuning, Validate
 from allograft.core.config import Config
 from allograft.core.seeds import seed_for
 from allograft.data.cohort import Cohort
@@ -41,6 +42,8 @@ class StageRecord(Config):
         data: names of the data sets that it read.
         steps: in all, the search included.
         proof: what was proven when the weights that it began with were written.
+        objective: name of what a step minimised.
+        began: of a pretext task, what was seen of held-out images before the first step.
     """
 
     stage: str
@@ -53,6 +56,8 @@ class StageRecord(Config):
     data: tuple[str, ...] = ()
     steps: int = 0
     proof: str = ""
+    objective: str = ""
+    began: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,25 +108,35 @@ def train_stage(stage: Stage, arm: Arm) -> StageRecord:
     for lr in candidates if each else ():
         trial = {name: Started(copy.deepcopy(one.net), one.plan) for name, one in stage.nets.items()}
         where = stage.folder / f"search-{lr:g}"
-        history, _ = _train(stage, arm, trial, lr=lr, budget=once, where=where)
+        history = _train(stage, arm, trial, lr=lr, budget=once, where=where).history
         scores[lr] = history.rows[-1].validation["score"]
     lr = max(candidates, key=lambda rate: (scores.get(rate, 0.0), -rate))
     budget = whole.model_copy(update={"steps": rest})
-    history, plan = _train(stage, arm, stage.nets, lr=lr, budget=budget, where=stage.folder / "training")
+    done = _train(stage, arm, stage.nets, lr=lr, budget=budget, where=stage.folder / "training")
     return StageRecord(
         stage=stage.name,
-        plan=plan,
+        plan=done.plan,
         lr=lr,
         search={f"{rate:g}": score for rate, score in scores.items()},
         search_steps=each * len(scores),
-        history=history,
-        notes=arm.stage_notes(stage.objective, stage.cohorts, plan),
+        history=done.history,
+        notes=arm.stage_notes(stage.objective, stage.cohorts, done.plan),
+        objective=stage.objective.name,
+        began=done.began,
     )
+
+
+class _Trained(NamedTuple):
+    """One training: what happened, the plan as trained, and what a watch saw before the first step."""
+
+    history: History
+    plan: TransferPlan
+    began: Mapping[str, float]
 
 
 def _train(
     stage: Stage, arm: Arm, started: Mapping[str, Started], *, lr: float, budget: Budget, where: Path
-) -> tuple[History, TransferPlan]:
+) -> _Trained:
     """Fit once with one rate; what the criterion hands on lies in the network "net" afterwards."""
     nets = {name: one.net for name, one in started.items()}
     plans = {name: stage.tuning.learn(one.plan, budget.steps) for name, one in started.items()}
@@ -143,10 +158,15 @@ def _train(
         save_seconds=SAVE_SECONDS,
     )
     watch = data.watch
-    validate = data.validate if watch is None else Watch(lambda: watch.look(nets, criterion))
-    history = fit(nets, criterion, data.streams, training, validate=validate, where=where)
+    validate: Validate | Watch | None = data.validate
+    began: Mapping[str, float] = {}
     if watch is not None:
-        draw_pretext(stage.folder, criterion, nets, watch.batches()[0])
+        validate = Watch(lambda: watch.look(nets, criterion))
+        with arm.device.session():
+            began = watch.look(nets, criterion)
+    history = fit(nets, criterion, data.streams, training, validate=validate, where=where, callbacks=arm.callbacks)
+    if watch is not None and arm.device.leads:
+        draw_pretext(stage.folder, criterion, nets, watch.batches(net)[0], front_up=watch.front_up)
     if (final := criterion.result(nets)) is not net:
         net.load_state_dict(final.state_dict())
-    return history, plans["net"]
+    return _Trained(history, plans["net"], began)

@@ -25,10 +25,12 @@ from allograft.study.judged import estimate_of, pair_of
 from allograft.study.label_needs import label_needs, more_labels
 from allograft.study.left_out import judge_left_out
 from allograft.study.outcome import Done, Failed, RunKey, Waiting
+from allograft.study.pretexts import read_pretexts
 from allograft.study.rounds import read_rounds
 from allograft.study.shifted import Judged, judge_shift
 from allograft.study.store import RunStore
 from allograft.study.summary import Pruned, Ranked, RunRow, Summary, Table
+from allograft.study.tested_images import tested_warnings
 from allograft.study.unseen import judge_unseen
 
 __all__ = ["summarise"]
@@ -57,7 +59,7 @@ def summarise(folder: Path) -> Summary:
     metric = METRICS[facts["metric"]]
     pruned = tuple(Pruned.model_validate(one) for one in facts.get("pruned", ()))
     tables, said = _tables(store, facts, keys, done, metric)
-    warnings = [*facts["warnings"], *said, *collapse_warnings(done.values())]
+    warnings = [*facts["warnings"], *said, *collapse_warnings(done.values()), *tested_warnings(done.values())]
     return Summary(
         study=facts["study"],
         metric=metric.name,
@@ -72,6 +74,7 @@ def summarise(folder: Path) -> Summary:
         runs=tuple(_row(o, metric.name) for o in done.values()),
         **_unfinished(ended.values()),
         label_needs=(needs := label_needs(store, facts, finished, metric, tables)),
+        pretexts=read_pretexts(store, finished),
         planned=len(keys),
         pruned=pruned,
         **{name: tuple(facts[name]) for name in ("data_cards", "weight_cards", "commands")},

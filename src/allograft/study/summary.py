@@ -15,6 +15,7 @@ from allograft.study.domain_gap import LeftOut, Shifted
 from allograft.study.label_need import LabelNeed
 from allograft.study.outcome import Failed, RunKey, Waiting
 from allograft.study.pointed import Pointing
+from allograft.study.pretext_stage import PretextStage
 from allograft.study.rounds import Round
 
 __all__ = [
@@ -242,6 +243,7 @@ class Summary(Config):
         failures: runs that failed.
         waiting: runs that wait for a person's labels.
         label_needs: learning curves of recipes that ask for labels, and how many they needed.
+        pretexts: stages that read no labels, by data set and recipe.
         planned: number of runs that the study asks for, those left out beforehand not counted.
         pruned: recipes that were left out before training, with the reason.
         data_cards, weight_cards: facts and licences, shown as they are.
@@ -266,6 +268,7 @@ class Summary(Config):
     failures: tuple[Failed, ...] = ()
     waiting: tuple[Waiting, ...] = ()
     label_needs: tuple[LabelNeed, ...] = ()
+    pretexts: tuple[PretextStage, ...] = ()
     planned: int = 0
     pruned: tuple[Pruned, ...] = ()
     data_cards: tuple[Mapping[str, Any], ...] = ()
@@ -276,3 +279,9 @@ class Summary(Config):
     commands: tuple[str, ...] = ()
     threshold: str = ""
     warnings: tuple[str, ...] = ()
+
+    def without_pictures(self) -> Summary:
+        """Return the summary without anything that shows a patient."""
+        tables = tuple(table.model_copy(update={"examples": (), "looked": ()}) for table in self.tables)
+        pretexts = tuple(stage.model_copy(update={"pictures": None}) for stage in self.pretexts)
+        return self.model_copy(update={"tables": tables, "pretexts": pretexts})

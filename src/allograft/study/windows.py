@@ -12,7 +12,7 @@ from allograft.data.patches import Patches
 from allograft.data.store import Store
 from allograft.study.grid import Study
 
-__all__ = ["input_shape", "suggest_size", "windows"]
+__all__ = ["input_shape", "suggest_size", "whole_or_windows", "windows"]
 
 LARGEST = {2: 256, 3: 96}
 """Elements along an axis where the study says nothing (ours): what a processor and a small GPU can train on."""
@@ -35,6 +35,17 @@ def windows(study: Study, tasks: Mapping[str, Task], stores: Mapping[str, Store]
         msg = "select_by: loss is not offered for a segmentation; windows of a whole image have no loss of their own."
         raise ConfigError(msg)
     return {name: _windows(study.patches, stores[name], name) if name in dense else None for name in tasks}
+
+
+def whole_or_windows(patches: Patches | None, store: Store, name: str) -> Patches | None:
+    """Return the windows of images that have no masks: None, so whole images, where all are of one moderate size.
+
+    Raises:
+        ConfigError: windows are named with other axes than the images.
+    """
+    if patches is None and store.uniform and max(store.shape[1:]) <= LARGEST[store.dims]:
+        return None
+    return _windows(patches, store, name)
 
 
 def _windows(patches: Patches | None, store: Store, name: str) -> Patches:

@@ -6,25 +6,22 @@ Each check raises AssertionError with what the objective does wrong.
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from allograft.contracts import Budget, Criterion, Loss, Method, Objective, Optim, Paired, Progress
+from allograft.contracts import Criterion, Loss, Method, Objective, Paired, Progress
 from allograft.core.task import Task
 from allograft.data.case import Batch, View
 from allograft.nets.network import Head, Network
 from allograft.nets.spec import NetSpec
 from allograft.objectives.supervised import Supervised
 from allograft.testing.methods import check_method
+from allograft.testing.stopping import check_continues
 from allograft.testing.tiny import tiny_net
-from allograft.testing.training import TinyStreams, tiny_plan, tiny_task
-from allograft.train.loop import fit
-from allograft.train.training import Training
+from allograft.testing.training import TinyStreams, tiny_task
 
 __all__ = ["check_objective"]
 
@@ -158,28 +155,11 @@ class _Bench:
 
     def check_resume(self) -> None:
         """Check that training that is stopped and continued equals training that is not."""
-        with tempfile.TemporaryDirectory() as folder:
-            whole = self._train(None, stop=None)
-            self._train(Path(folder), stop=3)
-            again = self._train(Path(folder), stop=None)
-        for name, tensor in whole.items():
-            assert torch.equal(tensor, again[name]), f"{name} differs after a stop at step 3 and a restart"
+        check_continues(self._made, lambda step: self.batch())
 
-    def _train(self, where: Path | None, *, stop: int | None) -> dict[str, Tensor]:
+    def _made(self) -> tuple[dict[str, Network], Criterion]:
         nets = self.nets()
-        criterion = self.build(nets)
-        training = Training(
-            plans={name: tiny_plan(net) for name, net in nets.items()},
-            optim=Optim(),
-            budget=Budget(steps=5, evals=1),
-            seed=0,
-            save_every=1,
-        )
-        try:
-            fit(nets, criterion, _Stopping(self, stop), training, where=where)
-        except _StoppedError:
-            assert stop is not None, "stopped without being told to"
-        return {**nets["net"].state_dict(), **{f"criterion.{k}": v for k, v in criterion.state_dict().items()}}
+        return nets, self.build(nets)
 
     def _net_gradients(self, batch: Mapping[str, Batch], objective: Objective) -> dict[str, Tensor | None]:
         nets = self.nets()
@@ -219,23 +199,6 @@ class _Forgetful(Head):
     def forward(self, pooled: Tensor, decoded: Tensor | None) -> Tensor:
         logits: Tensor = self.inner(self.dropout(pooled), None if decoded is None else self.dropout(decoded))
         return logits
-
-
-class _StoppedError(Exception):
-    """Stands for a killed process."""
-
-
-@dataclass(frozen=True)
-class _Stopping:
-    """Streams with views that end the run at a step."""
-
-    bench: _Bench
-    stop: int | None
-
-    def at(self, step: int) -> Mapping[str, Batch]:
-        if step == self.stop:
-            raise _StoppedError
-        return self.bench.batch()
 
 
 def _reversed(batch: Batch) -> Batch:

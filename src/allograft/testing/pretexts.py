@@ -6,25 +6,22 @@ Each check raises AssertionError with what the task does wrong.
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from allograft.contracts import Budget, Criterion, Loss, Method, Optim, Progress
+from allograft.contracts import Criterion, Loss, Method, Progress
 from allograft.core.seeds import seed_for
 from allograft.core.task import Kind, Task
 from allograft.data.case import Batch, View
 from allograft.nets.network import Head, Network
 from allograft.objectives.pretext import IMAGES, Drawn, Pretext
 from allograft.testing.methods import check_method
+from allograft.testing.stopping import check_continues
 from allograft.testing.tiny import tiny_net
-from allograft.testing.training import tiny_plan, tiny_task
-from allograft.train.loop import fit
-from allograft.train.training import Training
+from allograft.testing.training import tiny_task
 
 __all__ = ["PretextBench", "check_pretext"]
 
@@ -195,29 +192,11 @@ class PretextBench:
 
     def check_resume(self) -> None:
         """Check that training that is stopped and continued equals training that is not."""
-        with tempfile.TemporaryDirectory() as folder:
-            whole = self._train(None, stop=None)
-            self._train(Path(folder), stop=3)
-            again = self._train(Path(folder), stop=None)
-        for name, tensor in whole.items():
-            assert torch.equal(tensor, again[name]), f"{name} differs after a stop at step 3 and a restart"
+        check_continues(self._made, self.batch)
 
-    def _train(self, where: Path | None, *, stop: int | None) -> dict[str, Tensor]:
-        """Return the tensors of network and criterion after five steps."""
+    def _made(self) -> tuple[dict[str, Network], Criterion]:
         nets = self.nets()
-        criterion = self.build(nets)
-        training = Training(
-            plans={"net": tiny_plan(nets["net"])},
-            optim=Optim(),
-            budget=Budget(steps=5, evals=1),
-            seed=0,
-            save_every=1,
-        )
-        try:
-            fit(nets, criterion, _Stopping(self, stop), training, where=where)
-        except _StoppedError:
-            assert stop is not None, "stopped without being told to"
-        return {**nets["net"].state_dict(), **{f"criterion.{k}": v for k, v in criterion.state_dict().items()}}
+        return nets, self.build(nets)
 
     def _fresh_losses(self, batch: Mapping[str, Batch]) -> Sequence[float]:
         """Return every player's loss on a fresh network."""
@@ -239,20 +218,3 @@ class PretextBench:
         head = made.heads["label"]
         assert isinstance(head, Head), "made above"
         return head
-
-
-class _StoppedError(Exception):
-    """Stands for a killed process."""
-
-
-@dataclass(frozen=True)
-class _Stopping:
-    """Streams, other images in every step, that end the run at a step."""
-
-    bench: PretextBench
-    stop: int | None
-
-    def at(self, step: int) -> Mapping[str, Batch]:
-        if step == self.stop:
-            raise _StoppedError
-        return self.bench.batch(step)

@@ -24,7 +24,7 @@ def check_transform(transform: Transform) -> None:
     """
     assert type(transform).model_validate(transform.model_dump()) == transform, "settings do not survive a round trip"
     for dims in (2, 3):
-        for shape in ((2, *_SIDES[dims]), (1, *[9] * dims)):
+        for shape in ((max(2, transform.least_channels), *_SIDES[dims]), (transform.least_channels, *[9] * dims)):
             _check_draws(transform, shape)
             _check_identity(transform, shape)
             _check_batch(transform, shape)

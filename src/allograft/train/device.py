@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 from typing import Any, Literal, Self, TypeVar, cast
 
@@ -24,7 +25,7 @@ from allograft.data.case import Batch, View
 from allograft.train.precision import fastest_on_cpu
 from allograft.train.step import Turn
 
-__all__ = ["Device", "Live", "share_of"]
+__all__ = ["Device", "Live", "processors", "share_of"]
 
 Precision = Literal["32-true", "bf16-mixed"]
 T = TypeVar("T")
@@ -80,6 +81,22 @@ class Device(Config):
         settled: Precision = fastest_on_cpu(count) if precision == "auto" else precision
         return cls(accelerator=where, devices=devices, precision=settled, threads=count)
 
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the first of its training, the one that writes files."""
+        return self.devices == 1 or int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+    def require_started(self) -> None:
+        """Refuse to train in as many processes as were started where each would take itself for the only one.
+
+        Raises:
+            ConfigError: a launcher (torchrun) started another number of processes than `devices`.
+        """
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        if started != self.devices and started > 1:
+            msg = f"device: {started} processes were started for {self.devices} devices. Say --devices {started}."
+            raise ConfigError(msg)
+
     @contextmanager
     def session(self) -> Iterator[Live]:
         """Yield the live device; threads and deterministic flags hold inside and are restored after."""
@@ -117,6 +134,7 @@ class Live:
     """
 
     def __init__(self, spec: Device) -> None:
+        self.spec = spec
         self.fabric: Any = None if spec.devices == 1 and spec.precision == "32-true" else _fabric(spec)
         self.device: torch.device = torch.device(spec.accelerator) if self.fabric is None else self.fabric.device
         self.rank: int = 0 if self.fabric is None else self.fabric.global_rank
@@ -144,10 +162,13 @@ class Live:
         else:
             self.fabric.backward(total)
 
+    @property
+    def spare(self) -> bool:
+        """Whether a processor is free beside those that compute the step."""
+        return self.device.type != "cpu" or processors() > self.spec.devices * self.spec.threads
+
     def place(self, batch: Mapping[str, Batch]) -> Mapping[str, Batch]:
-        """Return this process's share of each stream's batch, on the device."""
-        if self.world > 1:
-            batch = {name: share_of(part, self.rank, self.world) for name, part in batch.items()}
+        """Return each stream's batch on the device."""
         if self.device.type != "cpu":
             batch = {name: part.to(self.device) for name, part in batch.items()}
         return batch
@@ -168,6 +189,11 @@ class Live:
     def rng_devices(self) -> list[torch.device]:
         """Return the devices, besides the CPU, whose random state a run uses."""
         return [] if self.device.type == "cpu" else [self.device]
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share_of(batch: Batch, rank: int, world: int) -> Batch:
@@ -192,8 +218,10 @@ def share_of(batch: Batch, rank: int, world: int) -> Batch:
         targets={name: value[part] for name, value in batch.targets.items()},
         present={name: value[part] for name, value in batch.present.items()},
         weight=None if weight is None else weight[part],
+        spacing=None if batch.spacing is None else batch.spacing[part],
         views=tuple(View(view.image[part], view.draws[part]) for view in batch.views),
         ids=batch.ids[part],
+        groups=batch.groups[part],
     )
 
 
@@ -210,7 +238,8 @@ def _fabric(spec: Device) -> Any:
     from lightning_fabric.strategies.ddp import DDPStrategy
 
     # A player's loss, or a stage that is still frozen, leaves some parameters without gradient.
-    strategy = DDPStrategy(find_unused_parameters=True) if spec.devices > 1 else "auto"
+    patient = timedelta(hours=12)  # the others wait while the first prepares images or looks at held-out ones
+    strategy = DDPStrategy(find_unused_parameters=True, timeout=patient) if spec.devices > 1 else "auto"
     fabric = Fabric(
         accelerator=spec.accelerator, devices=spec.devices, precision=cast("Any", spec.precision), strategy=strategy
     )

@@ -25,6 +25,7 @@ from allograft.train.history import History
 from allograft.train.learning import Learning
 from allograft.train.optim import Mover, build_movers
 from allograft.train.step import Step, Turn
+from allograft.train.supply import supply
 from allograft.train.tracker import Tracker
 from allograft.train.training import Training
 
@@ -69,7 +70,8 @@ def fit(
     """
     with training.device.session() as live, torch.random.fork_rng(devices=live.rng_devices()):
         run = replace(_prepare(nets, criterion, training, live, where), validate=validate)
-        _go(run, streams, callbacks)
+        with supply(streams, live, training.budget.steps) as given:
+            _go(run, given, callbacks)
         if run.tracker.best_score is not None and run.tracker.best_step != run.tracker.step:
             load_modules(run.modules, live.from_first(lambda: run.vault.best(run.tracker.best_step)))
         return run.tracker.history()

@@ -127,11 +127,21 @@ def _groups(parameters: Sequence[nn.Parameter], learning: Learning, optim: Optim
 def _optimizer(optim: Optim, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     """Return the optimiser; fused kernels, where there are some, update all tensors in one call, on CPU and CUDA."""
     if optim.name == "sgd":
-        return torch.optim.SGD(groups, lr=optim.lr, momentum=SGD_MOMENTUM, fused=True)
+        sgd = torch.optim.SGD(groups, lr=optim.lr, momentum=SGD_MOMENTUM, fused=True)
+        sgd.register_step_pre_hook(_with_momenta)
+        return sgd
     if optim.name == "rmsprop":
         return torch.optim.RMSprop(groups, lr=optim.lr, alpha=RMSPROP_DECAY)
     kind = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
     return kind(groups, lr=optim.lr, betas=optim.betas(), fused=True)
+
+
+def _with_momenta(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    """Let tensors whose first gradient comes late begin at rest: the fused kernel fails where some have no momentum."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None and "momentum_buffer" not in optimizer.state[parameter]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def _always_moves(player: Player, groups: list[dict[str, Any]], learning: Learning, steps: int) -> None:

@@ -27,7 +27,8 @@ def source_notes(
     card, spec = source.card, source.card.expects
     sha = "sha256 ok" if source.verified and card.sha256 else "sha256 not known"
     notes = [f"source: {card.title} ({card.license}; {'in memory' if source.verified and not card.sha256 else sha})"]
-    text = f"input: {spec.channels} channels in [{spec.low:g}, {spec.high:g}], axes {spec.axes}"
+    values = "each image of zero mean and unit variance" if spec.standard else f"in [{spec.low:g}, {spec.high:g}]"
+    text = f"input: {spec.channels} channels {values}, axes {spec.axes}"
     text += f", mean {list(spec.mean)}, std {list(spec.std)}" if spec.mean or spec.std else ", no mean and std"
     notes.append(text + (f", window {list(spec.window)}" if spec.window else ""))
     notes += _channel_notes(spec, channels, names, further)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from allograft.core.atomic import folder_aside
+from allograft.core.atomic import folder_aside, write_bytes, write_text
 from allograft.core.errors import PlanError
-from allograft.weights.card import read_card
+from allograft.weights.card import WeightSource, read_card
 from allograft.weights.source import SourceWeights, file_sha256
 
-__all__ = ["CARD", "TENSORS", "open_folder", "save_folder"]
+__all__ = ["CARD", "TENSORS", "open_folder", "save_folder", "write_source"]
 
 CARD = "card.yaml"
 TENSORS = "weights.safetensors"
@@ -27,17 +27,32 @@ def save_folder(source: SourceWeights, folder: Path) -> SourceWeights:
         PlanError: a tensor is not finite, or the folder exists and holds something else.
     """
     with folder_aside(folder) as aside:
-        save_file({key: source[key].contiguous() for key in source}, aside / TENSORS)
-        changes: dict[str, object] = {"sha256": file_sha256(aside / TENSORS), "origin": f"run:{folder}", "get": ""}
-        # What the source gives has our names and our order of axes already.
-        changes |= {"key_map": (), "container": "", "kernel_axes": (), "layout": "torch"}
-        card = source.card.model_copy(update=changes)
-        (aside / CARD).write_text(yaml.safe_dump(card.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        card = write_source(source, aside, place=folder)
     saved = open_folder(folder)
     if saved.card != card:
         msg = f"{folder} exists and holds other weights ({saved.card.name}). Choose another folder."
         raise PlanError(msg)
     return saved
+
+
+def write_source(source: SourceWeights, folder: Path, *, place: Path) -> WeightSource:
+    """Write a source's tensors and its card into a folder that is there, the card last; return the card.
+
+    Args:
+        source: opened or live.
+        folder: where the files go.
+        place: where the folder will lie, for the card's origin.
+
+    Raises:
+        PlanError: a tensor is not finite.
+    """
+    write_bytes(folder / TENSORS, save({key: source[key].contiguous() for key in source}))
+    changes: dict[str, object] = {"sha256": file_sha256(folder / TENSORS), "origin": f"run:{place}", "get": ""}
+    # What the source gives has our names and our order of axes already.
+    changes |= {"key_map": (), "container": "", "kernel_axes": (), "layout": "torch"}
+    card = source.card.model_copy(update=changes)
+    write_text(folder / CARD, yaml.safe_dump(card.model_dump(mode="json"), sort_keys=False))
+    return card
 
 
 def open_folder(folder: Path) -> SourceWeights:

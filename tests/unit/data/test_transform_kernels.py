@@ -22,6 +22,7 @@ from allograft.data.transforms.intensity import Intensity
 from allograft.data.transforms.noise import Noise
 from allograft.data.transforms.rand_augment import RandAugment
 from allograft.data.transforms.rotate90 import Rotate90
+from allograft.data.transforms.sampling import sample_at
 from allograft.testing.transforms import example_image, example_mask
 
 SHAPES = [(2, 11, 14), (1, 8, 9, 10)]
@@ -126,6 +127,34 @@ def test_noise_has_the_strength_it_says() -> None:
     added = Noise().apply(image, {"applied": True, "strength": 0.3, "seed": 4}) - image
     assert abs(float(added.std() / image.std()) - 0.3) < 0.02
     assert abs(float(added.mean())) < 0.01
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_crop_of_a_volume_equals_scipy(*, mask: bool) -> None:
+    shape = (2, 7, 9, 8)
+    image = (example_image(shape) * (40 if mask else 1)).to(torch.int64 if mask else torch.float32)
+    for seed in range(4):
+        draw = Crop(share=(0.2, 0.8), p=1).draw(np.random.default_rng(seed), shape)
+        ours = Crop().apply(image, draw, mask=mask).numpy()
+        axes = [
+            (np.arange(n) + 0.5) * side + start * n - 0.5
+            for n, side, start in zip(shape[1:], draw["sides"], draw["starts"], strict=True)
+        ]
+        places = np.meshgrid(*axes, indexing="ij")
+        order = 0 if mask else 1
+        theirs = [scipy.ndimage.map_coordinates(c.numpy(), places, order=order, mode="nearest") for c in image]
+        assert np.abs(ours - np.stack(theirs)).max() < 1e-5
+
+
+def test_far_reflections_in_a_volume_equal_scipy() -> None:
+    image, far = example_image((1, 5, 6, 7)), torch.linspace(-30, 40, 64)
+    points = [far.reshape(1, 4, 4, 4), far.flip(0).reshape(1, 4, 4, 4), (0.3 * far).reshape(1, 4, 4, 4)]
+    padded = torch.zeros(1, 1, 5, 6, 7)
+    padded[0] = image
+    ours = sample_at(padded, points, padding="reflection", mask=False)[0, 0]
+    places = np.stack([p[0].numpy() for p in points])
+    theirs = scipy.ndimage.map_coordinates(image[0].numpy(), places, order=1, mode="reflect")
+    assert np.abs(ours.numpy() - theirs).max() < 1e-4
 
 
 def test_crop_equals_torchvision_away_from_the_border() -> None:

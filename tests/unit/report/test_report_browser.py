@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from allograft.report.write import render
+from synthetic_pretexts import synthetic_pretexts
 from synthetic_summary import synthetic_summary
 
 CHROMIUM = next(
@@ -38,8 +39,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason="no C
 
 
 @pytest.fixture(scope="module")
-def page() -> str:
-    return render(synthetic_summary())
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return render(synthetic_summary(pretexts=synthetic_pretexts(tmp_path_factory.mktemp("pretexts"))))
 
 
 def run(folder: Path, *flags: str) -> tuple[str, str]:

@@ -12,8 +12,10 @@ from allograft.contracts import HOUSE, Method
 from allograft.core.errors import ConfigError, PlanError
 from allograft.core.reference import Reference
 from allograft.data.cohort import Cohort
+from allograft.data.transforms.augment import Augment
 from allograft.nets.network import Network
 from allograft.procedures.continual import Continual, Link
+from allograft.procedures.self_supervised import SelfSupervised
 from allograft.starts.full import Full
 from allograft.study.grid import Search
 from allograft.study.planning import require_fit
@@ -146,3 +148,14 @@ def test_nothing_of_torch_s_random_state_is_used_up() -> None:
     before = torch.get_rng_state()
     rehearse(stand(Continual(links=LINKS), lrs=(1e-3, 1e-2)))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_what_of_the_augmentation_does_nothing_is_a_line_of_the_plan_or_refused() -> None:
+    given = replace(stand(SelfSupervised(augment=Augment(preset="medical_views"))), augment=Augment(preset="light"))
+    pretext, finetune = rehearse(given)
+    left_out = "augment: modality_dropout of medical_views is left out, images have 1 channel"
+    assert left_out in pretext.plan.notes
+    assert not any("augment" in note for note in finetune.plan.notes)
+    named = Augment.model_validate(["modality_dropout"])
+    with pytest.raises(ConfigError, match=r'recipe "r".*stage pretext.*at least 2 channels, these have 1'):
+        rehearse(stand(SelfSupervised(augment=named)))

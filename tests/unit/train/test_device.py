@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +20,7 @@ from allograft.train import precision
 from allograft.train.device import Device, share_of
 from allograft.train.loop import fit
 from allograft.train.training import Training
+from started_processes import run_processes
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
@@ -126,32 +123,10 @@ def test_shares_make_the_whole_batch():
         share_of(batch, 0, 4)
 
 
-def run_processes(folder, world):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    runs = []
-    for rank in range(world):
-        place = {
-            "LOCAL_RANK": rank,
-            "NODE_RANK": 0,
-            "WORLD_SIZE": world,
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-        }
-        env = {**os.environ, "OMP_NUM_THREADS": "1", **({k: str(v) for k, v in place.items()} if world > 1 else {})}
-        command = [sys.executable, str(SCRIPT), str(folder / f"{world}-{rank}"), str(world)]
-        runs.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
-    for process in runs:
-        _, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err.decode()[-3000:]
-    return [folder / f"{world}-{rank}" for rank in range(world)]
-
-
 @pytest.mark.slow
 def test_two_processes_with_half_batches_equal_one_with_the_whole(tmp_path):
-    (alone,) = run_processes(tmp_path, 1)
-    first, second = run_processes(tmp_path, 2)
+    (alone,) = run_processes(SCRIPT, tmp_path, 1)
+    first, second = run_processes(SCRIPT, tmp_path, 2)
     whole, halves = load_file(alone), load_file(first)
     assert "criterion.own.weight" in whole
     for name, tensor in whole.items():

@@ -130,3 +130,26 @@ def test_a_criterions_frozen_module_is_not_moved():
     criterion = Criterion()
     criterion.teacher = nn.Linear(2, 2).requires_grad_(False)
     assert not any("teacher" in name for name in movers_of(tiny_net(2), criterion=criterion)[0].names.values())
+
+
+def test_sgd_moves_a_tensor_whose_first_gradient_comes_late_as_plain_sgd_does():
+    """The fused kernel fails where some tensors of a group have a momentum and others have none yet."""
+    net = tiny_net(2)
+    criterion = Criterion()
+    criterion.early, criterion.late = (nn.Parameter(torch.ones(3, 3)) for _ in range(2))
+    learning = Learning({"net": net}, {"net": tiny_plan(net)})
+    (mover,) = build_movers({"net": net}, criterion, learning, Optim(name="sgd", lr=0.1, weight_decay=0), 4)
+    mover.set_rates(0, 4)
+    for group in mover.optimizer.param_groups:
+        group["lr"] = 0.1
+    plain = [nn.Parameter(torch.ones(3, 3)) for _ in range(2)]
+    judge = torch.optim.SGD(plain, lr=0.1, momentum=0.9, foreach=False)
+    for step in range(3):
+        for early, late in ((criterion.early, criterion.late), plain):
+            early.grad = torch.full((3, 3), 1.0 + step)
+            late.grad = torch.full((3, 3), 2.0 + step) if step else None
+        mover.optimizer.step()
+        judge.step()
+    torch.testing.assert_close(criterion.early, plain[0])
+    torch.testing.assert_close(criterion.late, plain[1])
+    assert not torch.equal(criterion.late, torch.ones(3, 3))

@@ -26,6 +26,7 @@ from allograft.data.transforms.cutout import Cutout
 from allograft.data.transforms.elastic import Elastic
 from allograft.data.transforms.flip import Flip
 from allograft.data.transforms.intensity import Intensity
+from allograft.data.transforms.modality_dropout import ModalityDropout
 from allograft.data.transforms.noise import Noise
 from allograft.data.transforms.rand_augment import RandAugment
 from allograft.data.transforms.rotate90 import Rotate90
@@ -36,8 +37,26 @@ __all__ = ["TRANSFORMS", "AnyTransform", "Augment"]
 SHEAR = math.tan(math.radians(10))
 """Largest shear of the preset "geometric": 10 degrees, in pixels per pixel (the magnitudes are ours)."""
 
+VIEWS: tuple[Transform, ...] = (
+    Crop(share=(0.3, 1.0), p=1.0),
+    Intensity(brightness=0.4, contrast=0.4, gamma=0.4, p=0.8),
+    Blur(sigma=1.0, p=0.3),
+)
+"""What makes two looks at one image differ (the magnitudes are ours)."""
+
 AnyTransform = Annotated[
-    Flip | Rotate90 | Affine | Elastic | Crop | Intensity | Noise | Blur | Cutout | RandAugment | BigAug,
+    Flip
+    | Rotate90
+    | Affine
+    | Elastic
+    | Crop
+    | Intensity
+    | Noise
+    | Blur
+    | Cutout
+    | ModalityDropout
+    | RandAugment
+    | BigAug,
     Field(discriminator="kind"),
 ]
 
@@ -51,6 +70,7 @@ TRANSFORMS: dict[str, type[Transform]] = {
     "noise": Noise,
     "blur": Blur,
     "cutout": Cutout,
+    "modality_dropout": ModalityDropout,
     "rand_augment": RandAugment,
     "bigaug": BigAug,
 }
@@ -65,15 +85,16 @@ class Augment(Config):
             annotated images of no fixed orientation (Majurski et al. 2019): reflections, quarter turns, any
             rotation, shifts of 10 %, magnification 1/1.1 to 1.1, shear of 10 degrees; "photometric": values only,
             for strong views whose elements stay where they are; "views": two looks at one image for self-supervised
-            methods (parts of it, values, blur); "bigaug": nine strong changes of values and places for
-            domains that nobody has seen (Zhang et al. 2020), each with probability 0.5, or `p` where the preset is
-            written {preset: bigaug, p: 0.3}.
+            methods (parts of it, values, blur); "medical_views": such looks, which also differ by a smooth deformation
+            and, where images have several channels, in the channels that are shown; "bigaug": nine strong changes of
+            values and places for domains that nobody has seen (Zhang et al. 2020), each with probability 0.5, or `p`
+            where the preset is written {preset: bigaug, p: 0.3}.
         flip_left_right: whether the presets mirror left and right. Set it false where sides carry
             meaning (which lung, which breast, situs).
         transforms: further transforms, in order.
     """
 
-    preset: Literal["none", "light", "strong", "geometric", "photometric", "bigaug", "views"] = "none"
+    preset: Literal["none", "light", "strong", "geometric", "photometric", "bigaug", "views", "medical_views"] = "none"
     flip_left_right: bool = True
     transforms: tuple[AnyTransform, ...] = ()
 
@@ -142,15 +163,42 @@ class Augment(Config):
                 Noise(strength=0.2, p=0.5),
             ),
             "bigaug": (BigAug(),),
-            "views": (
-                *flip,
-                Crop(share=(0.3, 1.0), p=1.0),
-                Intensity(brightness=0.4, contrast=0.4, gamma=0.4, p=0.8),
-                Blur(sigma=1.0, p=0.3),
-            ),
+            "views": (*flip, *VIEWS),
+            "medical_views": (*flip, VIEWS[0], Elastic(p=0.5), *VIEWS[1:], ModalityDropout(p=0.5)),
             "strong": (*flip, RandAugment(count=2, magnitude=0.6), Cutout(size=0.25, p=0.5)),
         }
         return preset[self.preset] + self.transforms
+
+    def unused(self, channels: int) -> tuple[str, ...]:
+        """Return what of the preset does nothing to images of so many channels, by name.
+
+        Raises:
+            ConfigError: a transform that is named does nothing to them.
+        """
+        for step in self.transforms:
+            step.require_channels(channels)
+        return tuple(step.kind for step in self.steps if step.least_channels > channels)
+
+    def for_channels(self, channels: int, neutral: Sequence[float] = ()) -> Augment:
+        """Return the chain for images of so many channels: without what of the preset does nothing to them.
+
+        Args:
+            channels: of the images.
+            neutral: stored value of each channel that enters the network as 0, which dropped channels are set to;
+                empty where that is 0.
+
+        Raises:
+            ConfigError: a transform that is named does nothing to them.
+        """
+        idle = self.unused(channels)
+        if not any(isinstance(step, ModalityDropout) for step in self.steps):
+            return self
+        steps = [
+            step.model_copy(update={"value": tuple(neutral)}) if isinstance(step, ModalityDropout) else step
+            for step in self.steps
+            if step.kind not in idle
+        ]
+        return Augment.model_validate({"flip_left_right": self.flip_left_right, "transforms": steps})
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
         """Draw everything random for one image of `shape` (C, *S); plain JSON values."""

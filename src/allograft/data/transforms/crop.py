@@ -51,11 +51,27 @@ class Crop(Transform):
         return {"sides": [1.0] * dims, "starts": [0.0] * dims}
 
     def change(self, images: Tensor, draws: Sequence[Draw], *, mask: bool) -> Tensor:
-        """Cut and stretch each image."""
+        """Cut and stretch each image; of a volume the slowest axis first, then its slices."""
         shape = tuple(images.shape[2:])
         sides = np.asarray([draw["sides"] for draw in draws])
         starts = np.asarray([draw["starts"] for draw in draws])
-        matrices = np.stack([np.diag(row) for row in sides])
-        shifts = (starts + sides / 2 - 0.5) * np.asarray(shape)
-        points = affine_points(torch.from_numpy(matrices).float(), torch.from_numpy(shifts).float(), shape)
-        return sample_at(images, points, padding="border", mask=mask)
+        matrices = torch.from_numpy(np.stack([np.diag(row) for row in sides])).float()
+        shifts = torch.from_numpy((starts + sides / 2 - 0.5) * np.asarray(shape)).float()
+        if len(shape) == 2:
+            return sample_at(images, affine_points(matrices, shifts, shape), padding="border", mask=mask)
+        # No axis turns into another, so slices are moved alike: many times faster than point by point.
+        (along,) = [points[:, :, 0, 0] for points in affine_points(matrices, shifts, (shape[0], 1, 1))[:1]]
+        slices = torch.stack([_between(one, at, mask=mask) for one, at in zip(images, along, strict=True)])
+        points = affine_points(matrices[:, 1:, 1:], shifts[:, 1:], shape[1:])
+        return sample_at(slices.flatten(1, 2), points, padding="border", mask=mask).reshape(images.shape)
+
+
+def _between(image: Tensor, places: Tensor, *, mask: bool) -> Tensor:
+    """Return an image (C, D, *) read at places along its slowest axis; of a mask the nearest."""
+    places = places.clamp(0, image.shape[1] - 1)
+    if mask:
+        return image.index_select(1, places.round().long())
+    below = places.floor().long().clamp_(max=max(0, image.shape[1] - 2))
+    share = (places - below).reshape(1, -1, *[1] * (image.ndim - 2)).to(image)
+    above = (below + 1).clamp_(max=image.shape[1] - 1)
+    return torch.lerp(image.index_select(1, below), image.index_select(1, above), share)

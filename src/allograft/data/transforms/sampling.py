@@ -27,12 +27,24 @@ def sample_at(images: Tensor, points: Sequence[Tensor], *, padding: Padding, mas
         (n, C, *S), dtype of `images`.
     """
     shape = images.shape[2:]
+    if padding == "reflection" and len(shape) == 3:  # PyTorch reflects each point of a volume by itself, slowly
+        points, padding = [_reflected(p, n) for p, n in zip(points, shape, strict=True)], "border"
     # grid_sample wants the fastest axis first, and [-1, 1] from the first pixel's outer edge to the last's.
-    grid = torch.stack([(2 * p + 1) / n - 1 for p, n in zip(reversed(points), reversed(shape), strict=True)], dim=-1)
+    grid = torch.empty((*points[0].shape, len(shape)))
+    for k, (p, n) in enumerate(zip(reversed(points), reversed(shape), strict=True)):
+        torch.sub((2 * p).add_(1).div_(n), 1, out=grid[..., k])
     floats = images if images.is_floating_point() else images.float()
     mode = "nearest" if mask else "bilinear"
     out = F.grid_sample(floats, grid.to(floats), mode=mode, padding_mode=padding, align_corners=False)
     return out.to(images.dtype)
+
+
+def _reflected(places: Tensor, n: int) -> Tensor:
+    """Return positions along an axis of length n, mirrored at its outer edges as often as needed."""
+    turned = (places + 0.5).abs_()
+    if float(turned.max()) > 2 * n:
+        turned = turned.remainder_(2 * n)
+    return turned.sub_(n).abs_().neg_().add_(n - 0.5)
 
 
 def affine_points(matrices: Tensor, shifts: Tensor, shape: Sequence[int]) -> list[Tensor]:

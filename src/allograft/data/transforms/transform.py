@@ -3,8 +3,8 @@
 Why our own kernels and not MONAI's array transforms: measured for one 1x48x48 image on one core,
 RandAffine takes 2.6 ms, RandFlip 0.8 ms, RandAdjustContrast 0.7 ms (MONAI 1.6.1), so a batch of 32
 would cost about 130 ms, more than the training step it feeds. The files beside this one took 9 ms
-for the preset "light" and 17 ms for "strong", on a machine busy with other work. SciPy,
-scikit-image and torchvision are their judges in the tests.
+for the preset "light" and 17 ms for "strong", on a machine busy with other work (docs/benchmarks/view_loading.md
+has whole batches). SciPy, scikit-image and torchvision are their judges in the tests.
 
 Batch = element by element, exactly: what is batched is built of operations that treat each element
 alike wherever it stands (grid_sample, multiplication, addition); reductions and powers, whose last
@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from allograft.core.config import Config
+from allograft.core.errors import ConfigError
 
 __all__ = ["Draw", "Transform"]
 
@@ -39,6 +40,9 @@ class Transform(Config):
     moves: ClassVar[bool]
     """Whether pixels change place: then masks follow, else masks stay as they are."""
 
+    least_channels: ClassVar[int] = 1
+    """Fewest channels of images that this changes."""
+
     kind: str
     p: float = Field(default=1.0, ge=0, le=1)
 
@@ -54,10 +58,23 @@ class Transform(Config):
 
     def idle(self) -> bool:
         """Tell whether this never changes anything: p is 0, or every strength is."""
-        shape = (1, 8, 8, 8)
+        shape = (self.least_channels, 8, 8, 8)
         drawn = self.parameters(np.random.default_rng(0), shape)
         still = self.identity(shape)
         return self.p == 0 or all(drawn[key] == still[key] for key in still if key != "seed")
+
+    def require_channels(self, count: int) -> None:
+        """Refuse images on which this would do nothing.
+
+        Raises:
+            ConfigError: they have fewer channels than this acts on.
+        """
+        if count < self.least_channels:
+            msg = (
+                f"{self.kind} acts on images of at least {self.least_channels} channels, these have {count}. Leave it "
+                "out of augment."
+            )
+            raise ConfigError(msg)
 
     def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
         """Return the random parameters of one change, JSON-able."""

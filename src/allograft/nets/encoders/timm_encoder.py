@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from allograft.core.errors import ConfigError
 from allograft.nets.encoders.inflated import Depth, inflated
+from allograft.nets.encoders.timm_tokens import leaves_out, seen_tokens
 from allograft.nets.network import Stage
 
 __all__ = ["TimmEncoder"]
@@ -79,6 +80,16 @@ class TimmEncoder(nn.Module):
         """
         self._check_size(tuple(x.shape[2:]))
         return _levels(self.model, x, self.facts)
+
+    @property
+    def token(self) -> int:
+        """Side of the patches that the network reads as tokens, if it can leave some out; else 0."""
+        return self.facts.strides[0] if self.facts.layout == "tokens" and leaves_out(self.model) else 0
+
+    def seen(self, x: Tensor, kept: Tensor) -> Tensor:
+        """Return the final features (B, n, F) of the tokens `kept` (B, n) of images (B, C, *S); no other is read."""
+        self._check_size(tuple(x.shape[2:]))
+        return seen_tokens(self.model, x, kept)
 
     def stages(self) -> tuple[Stage, ...]:
         """Return stem, stage1 and so on by timm's own grouping, and top for what follows the blocks."""
