@@ -27,7 +27,16 @@ from allograft.weights.export import CARD, TENSORS
 NET = "{encoder: cbr_tiny, width: 0.25}"
 FEW = ("--steps", 6, "--batch", 4, "--evals", 2)
 PATTERN = r"^(Mustermann\d+)-"
-FILES = {CARD, TENSORS, "made-with.json", "outcome.json", "plan-table.json", "pretraining.json", "stages.json"}
+FILES = {
+    CARD,
+    TENSORS,
+    "made-with.json",
+    "outcome.json",
+    "plan-table.json",
+    "pretraining.json",
+    "report.html",
+    "stages.json",
+}
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +91,15 @@ def test_a_folder_of_pictures_becomes_a_source_with_a_whole_card(place: Path, so
     assert facts["unit"] == "patient"
     assert facts["learnt"] == [28, 7]
     assert facts["held_out"] == [8, 2]
+
+
+def test_the_page_shows_monitors_and_pictures_unless_they_are_not_wanted(place: Path) -> None:
+    command = (place / "png", place / "plain", "--group-pattern", PATTERN)
+    bare = Path(pretrained(*command, "--no-pictures")["report"]).read_text(encoding="utf-8")
+    page = Path(pretrained(*command)["report"]).read_text(encoding="utf-8")
+    assert "<svg" in bare
+    assert "data:image/png" not in bare
+    assert "data:image/png" in page
 
 
 def test_nothing_of_a_source_names_a_patient(source: Path) -> None:

@@ -46,6 +46,9 @@ Without = Annotated[
 ]
 Labels = Annotated[bool, typer.Option("--labels", help="Log kNN and a probe on classes that the data have.")]
 Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Name files that cannot be read, and go on.")]
+Pictures = Annotated[
+    bool, typer.Option("--pictures/--no-pictures", help="Show in the page what the task did to four held-out images.")
+]
 Devices = Annotated[int, typer.Option(min=1, help="Processes; above 1 started by torchrun.")]
 
 
@@ -75,6 +78,7 @@ def pretrain(
     without: Without = None,
     labels: Labels = False,
     skip_unreadable: Skip = False,
+    pictures: Pictures = True,
     devices: Devices = 1,
     accept_licence: AcceptLicence = None,
     plugin: Plugin = None,
@@ -88,18 +92,29 @@ def pretrain(
     columns = {"image": _several(image), "group": group, "domain": site, "group_pattern": group_pattern}
     images = {"without": without, "labels": labels or None, "skip_unreadable": skip_unreadable or None}
     given = {**{name: _yaml(text) for name, text in named.items()}, **plain, **training, **pixels}
-    _run(data, out_dir, _settings(config, {**given, "images": {**columns, **images}}, plugin), devices, as_json)
-
-
-def _run(data: str, out_dir: Path, settings: Pretraining, devices: int, as_json: bool) -> None:
-    """Pre-train and say what came of it; of several processes only the first speaks."""
+    settings = _settings(config, {**given, "images": {**columns, **images}}, plugin)
     found = _watched(data, settings, out_dir, devices, quiet=as_json)
-    if found is None:
+    if found is None:  # of several processes only the first speaks
         return
+    page = _report(found, pictures=pictures)
     if as_json:
-        emit_json(_as_data(found))
+        emit_json({**_as_data(found), "report": str(page)})
     else:
         _say(found, out_dir)
+        out.print(f"report: {page}", markup=False)
+
+
+def _report(found: Pretrained, *, pictures: bool) -> Path:
+    """Write the page of the monitors, and of pictures where they are wanted."""
+    from allograft.report.write import write_pretext
+    from allograft.study.pretext_stage import PICTURES
+    from allograft.study.pretexts import one_pretext
+
+    shown = found.folder / PICTURES if pictures else None
+    record, name = found.stage.model_dump(mode="json"), found.facts.method
+    stage = one_pretext(record, dataset=found.facts.data, recipe=name, pictures=shown)
+    assert stage is not None, "every pre-training is watched on held-out images"
+    return write_pretext(stage, found.folder / "report.html")
 
 
 def _settings(config: Path | None, given: Mapping[str, Any], plugin: list[str] | None) -> Pretraining:

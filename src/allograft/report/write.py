@@ -23,7 +23,7 @@ from allograft.report.words import begin, counted, number, percent
 from allograft.study.pretext_stage import PretextStage
 from allograft.study.summary import Summary
 
-__all__ = ["environment", "render", "render_pretext", "write_report"]
+__all__ = ["environment", "render", "render_pretext", "write_pretext", "write_report"]
 
 
 def write_report(summary: Summary, path: Path) -> Path:
@@ -37,6 +37,12 @@ def write_report(summary: Summary, path: Path) -> Path:
         The path.
     """
     write_text(path, render(summary))
+    return path
+
+
+def write_pretext(stage: PretextStage, path: Path) -> Path:
+    """Write the page of one stage that reads no labels, return its path; an old page is replaced in one step."""
+    write_text(path, render_pretext(stage))
     return path
 
 
