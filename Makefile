@@ -55,6 +55,7 @@ results: .venv/.installed-test  ## the studies behind docs/results, an hour and 
 	$(BIN)/python benchmarks/shifts.py tissue --write
 	$(BIN)/python benchmarks/shifts.py nuclei --write
 	$(BIN)/python benchmarks/self_supervised.py self_supervised --write
+	$(BIN)/python benchmarks/self_supervised.py self_supervised_mobilenet --write
 	$(BIN)/python benchmarks/self_supervised.py self_supervised_volumes --write
 	$(BIN)/python benchmarks/self_supervised.py self_supervised_more --write
 	$(BIN)/python benchmarks/self_supervised.py self_supervised_volumes_more --write

@@ -2,8 +2,8 @@
 
     python benchmarks/self_supervised.py NAME [--out DIR] [--workers N] [--write]
 
-NAME is self_supervised or self_supervised_more (patches), self_supervised_volumes or self_supervised_volumes_more. A
-folder that holds the finished study already is only read.
+NAME is self_supervised, self_supervised_mobilenet or self_supervised_more (patches), self_supervised_volumes or
+self_supervised_volumes_more. A folder that holds the finished study already is only read.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from allograft.study.summary import Summary
 ROOT = Path(__file__).parents[1]
 FILES = {
     "self-supervised, patches": "self_supervised",
+    "self-supervised, patches, MobileNet": "self_supervised_mobilenet",
     "self-supervised, volumes": "self_supervised_volumes",
     "self-supervised, patches, the other arms": "self_supervised_more",
     "self-supervised, volumes, the other arms": "self_supervised_volumes_more",

@@ -33,6 +33,7 @@ class Told(NamedTuple):
 
 
 SMALL = {"hidden": 16, "output": 8}
+MEDICAL = {"self_supervised": {"pretext": {"simclr": SMALL}, "augment": "medical_views"}}
 RECIPES: dict[str, Told] = {
     "rotation": Told("rotation", logged=("accuracy", "chance")),
     "relative_patch_location": Told("relative_patch_location", logged=("accuracy", "chance")),
@@ -42,6 +43,7 @@ RECIPES: dict[str, Told] = {
     "models_genesis": Told({"models_genesis": {"width": 16, "windows": 5}}, logged=("unrestored",)),
     "masked_autoencoder": Told({"masked_autoencoder": {"width": 16}}, logged=("mean_guess",)),
     "simclr": Told({"simclr": SMALL}, logged=("accuracy", "chance")),
+    "medical_views": Told({"simclr": SMALL}, logged=("accuracy", "chance"), more=(("procedure", MEDICAL),)),
     "moco_v2": Told({"moco_v2": {**SMALL, "queue": 16, "momentum": 0.9}}, logged=("accuracy", "chance")),
     "byol": Told({"byol": {**SMALL, "momentum": 0.9}}, logged=("directions",)),
     "simsiam": Told({"simsiam": {**SMALL, "bottleneck": 4}}, logged=("directions",)),

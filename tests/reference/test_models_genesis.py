@@ -169,6 +169,8 @@ def test_the_loss_is_numpys_mean_squared_error_to_the_clean_image(dims):
     found = criterion({"net": net}, {"images": Batch(image=image)}, AT, "all")
     assert float(found.total.detach()) == pytest.approx(((made - clean) ** 2).mean(), abs=1e-6)
     spoilt_unit = (spoilt.numpy().astype(np.float64) - low) / (high - low)
+    flat = clean.reshape(len(clean), -1)
+    assert float(found.parts["mean_guess"]) == pytest.approx(flat.var(axis=1).mean(), abs=1e-6)
     assert float(found.parts["unrestored"]) == pytest.approx(((spoilt_unit - clean) ** 2).mean(), abs=1e-6)
 
 

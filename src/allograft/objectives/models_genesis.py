@@ -86,13 +86,14 @@ class _Genesis(RestoringCriterion):
         self.spec, self.restorer = spec, Restorer(net, most=spec.width)
 
     def forward(self, nets: Mapping[str, Network], batch: Mapping[str, Batch], at: Progress, player: str) -> Loss:
-        """Return the mean squared error; part: that of the spoilt images themselves."""
+        """Return the mean squared error; parts: that of the spoilt images, and of each image's mean."""
         image = pixels(batch)
         clean, low, high = unit_range(image)
         spoilt = self.spoilt(image)
         unrestored = ((spoilt - low) / (high - low).clamp_min(1e-12) - clean).square().mean()
         loss = (self.restored(nets["net"], spoilt).float() - clean).square().mean()
-        return Loss(loss, {"unrestored": unrestored})
+        mean_guess = (clean - clean.flatten(1).mean(1).reshape(-1, *[1] * (clean.ndim - 1))).square().mean()
+        return Loss(loss, {"unrestored": unrestored, "mean_guess": mean_guess})
 
     def spoilt(self, image: Tensor) -> Tensor:
         """Return distorted copies, in the units of the images."""

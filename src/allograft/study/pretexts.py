@@ -28,7 +28,7 @@ FEWEST = 3
 """Folds from which on there is an interval (ours)."""
 HELD = "held_out_"
 GUESSES = ("unrestored", "mean_guess")
-"""What restorations log beside their loss: the loss of a trivial guess."""
+"""What restorations log beside their loss: the losses of trivial guesses; the best one counts."""
 
 Measure = Literal["accuracy", "restored", "retrieval", ""]
 Rows = Mapping[float, Mapping[str, float]]
@@ -93,8 +93,8 @@ def _rows(stage: Mapping[str, Any]) -> Rows:
 
 
 def _with_guess(seen: Mapping[str, float]) -> Mapping[str, float]:
-    """Return the numbers; of a restoration also the trivial guess's loss, and the share of it that is saved."""
-    guess = next((seen[HELD + name] for name in GUESSES if HELD + name in seen), 0.0)
+    """Return the numbers; of a restoration also the best trivial guess's loss, and the share of it that is saved."""
+    guess = min((seen[HELD + name] for name in GUESSES if HELD + name in seen), default=0.0)
     if guess <= 0:
         return seen
     return {**seen, "guess": guess, "restored": 1 - seen[f"{HELD}loss"] / guess}

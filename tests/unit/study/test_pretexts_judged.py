@@ -122,6 +122,13 @@ def test_synthetic_restorations_are_held_against_their_trivial_guess(
     assert f"is {100 * loss + 1.25:.0f}\N{NO-BREAK SPACE}% of a trivial guess's" in found.sentences[0]
 
 
+def test_of_several_trivial_guesses_the_best_counts_so_that_a_grey_image_restores_nothing(tmp_path: Path) -> None:
+    row = {"held_out_loss": 0.05, "held_out_unrestored": 0.15, "held_out_mean_guess": 0.04, "spread": 0.2}
+    found = read(tmp_path, [(f, 0, stage(row, row)) for f in range(3)])
+    assert found.told == "not shown"
+    assert found.last("restored") == pytest.approx(-0.25)
+
+
 def test_collapsed_synthetic_runs_are_counted_and_the_threshold_is_ours(tmp_path: Path) -> None:
     ends = (0.3, COLLAPSED - 0.001, COLLAPSED + 0.001)
     found = read(tmp_path, [(f, 0, stage(right(0.25), right(0.5, spread=v))) for f, v in enumerate(ends)])
