@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["pretrain"]
 
+NAMED = ("method", "net", "start", "augment")
+"""Settings that are a name, or a name with its own settings."""
+
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A folder of images, a table, or a known data set.")]
 Out = Annotated[Path, typer.Option("--out", metavar="SOURCE", help="Folder of the source; run again to go on.")]
 Method = Annotated[str | None, typer.Option(help="Pretext task: rotation, simclr, '{simclr: {temperature: 0.5}}'.")]
@@ -85,23 +88,15 @@ def pretrain(
     as_json: AsJson = False,
 ) -> None:
     """Pre-train an encoder on images without labels; SOURCE is then named as source in study files."""
-    named = {"method": method, "net": net, "start": start, "augment": augment}
+    named = {name: _yaml(text) for name, text in zip(NAMED, (method, net, start, augment), strict=True)}
     plain = {"source": source, "seed": seed, "held_out": held_out, "accept_licence": accept_licence}
     training = {"budget": {"steps": steps, "batch": batch, "evals": evals}, "optim": {"lr": lr}}
     pixels = {"preprocess": _pixels(size, intensity, window), "patches": {"size": _sizes(patch, "--patch")}}
     columns = {"image": _several(image), "group": group, "domain": site, "group_pattern": group_pattern}
     images = {"without": without, "labels": labels or None, "skip_unreadable": skip_unreadable or None}
-    given = {**{name: _yaml(text) for name, text in named.items()}, **plain, **training, **pixels}
-    settings = _settings(config, {**given, "images": {**columns, **images}}, plugin)
-    found = _watched(data, settings, out_dir, devices, quiet=as_json)
-    if found is None:  # of several processes only the first speaks
-        return
-    page = _report(found, pictures=pictures)
-    if as_json:
-        emit_json({**_as_data(found), "report": str(page)})
-    else:
-        _say(found, out_dir)
-        out.print(f"report: {page}", markup=False)
+    given = {**named, **plain, **training, **pixels, "images": {**columns, **images}}
+    found = _watched(data, _settings(config, given, plugin), out_dir, devices, quiet=as_json)
+    _tell(found, out_dir, pictures=pictures, as_json=as_json)
 
 
 def _report(found: Pretrained, *, pictures: bool) -> Path:
@@ -115,6 +110,18 @@ def _report(found: Pretrained, *, pictures: bool) -> Path:
     stage = one_pretext(record, dataset=found.facts.data, recipe=name, pictures=shown)
     assert stage is not None, "every pre-training is watched on held-out images"
     return write_pretext(stage, found.folder / "report.html")
+
+
+def _tell(found: Pretrained | None, out_dir: Path, *, pictures: bool, as_json: bool) -> None:
+    """Write the page and say what came of it; of several processes only the first speaks."""
+    if found is None:
+        return
+    page = _report(found, pictures=pictures)
+    if as_json:
+        emit_json({**_as_data(found), "report": str(page)})
+    else:
+        _say(found, out_dir)
+        out.print(f"report: {page}", markup=False)
 
 
 def _settings(config: Path | None, given: Mapping[str, Any], plugin: list[str] | None) -> Pretraining:
@@ -155,7 +162,7 @@ def _laid_over(config: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(msg)
     found = dict(told)
     for name, value in given.items():
-        if not isinstance(value, Mapping) or name in {"method", "net", "start", "augment"}:
+        if not isinstance(value, Mapping) or name in NAMED:
             found |= {} if value is None else {name: value}
             continue
         said = {key: one for key, one in value.items() if one is not None}
