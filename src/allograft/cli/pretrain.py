@@ -94,9 +94,8 @@ def pretrain(
     pixels = {"preprocess": _pixels(size, intensity, window), "patches": {"size": _sizes(patch, "--patch")}}
     columns = {"image": _several(image), "group": group, "domain": site, "group_pattern": group_pattern}
     images = {"without": without, "labels": labels or None, "skip_unreadable": skip_unreadable or None}
-    given = {**named, **plain, **training, **pixels, "images": {**columns, **images}}
-    found = _watched(data, _settings(config, given, plugin), out_dir, devices, quiet=as_json)
-    _tell(found, out_dir, pictures=pictures, as_json=as_json)
+    given = _settings(config, {**named, **plain, **training, **pixels, "images": {**columns, **images}}, plugin)
+    _tell(_watched(data, given, out_dir, devices, quiet=as_json), out_dir, pictures=pictures, as_json=as_json)
 
 
 def _report(found: Pretrained, *, pictures: bool) -> Path:
