@@ -192,8 +192,8 @@ def main() -> None:
     for name in chosen.only:
         found.append(rows(name, chosen.share))
         print("\n".join(found[-1]), flush=True)
-    if chosen.write:
-        PAGE.write_text(page(*map(list, zip(*found, strict=True))), encoding="utf-8")
+        if chosen.write:  # after each case, for all of them take half an hour
+            PAGE.write_text(page(*map(list, zip(*found, strict=True))), encoding="utf-8")
 
 
 def page(one: list[str], two: list[str], three: list[str]) -> str:

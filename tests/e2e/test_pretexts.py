@@ -54,7 +54,7 @@ RECIPES: dict[str, Told] = {
     "gan": Told({"gan": {"width": 4, "noise": 4, "levels": 2}}, logged=("discriminator.accuracy", "generator.loss")),
     "patient_pairs": Told({"patient_pairs": {**SMALL, "domain": "other"}}, logged=("accuracy", "chance")),
 }
-VIEWS = {"exemplar", "simclr", "moco_v2", "byol", "simsiam", "barlow_twins", "vicreg", "swav", "dino"}
+VIEWS = {"exemplar", "simclr", "moco_v2", "byol", "simsiam", "barlow_twins", "vicreg", "swav", "dino", "medical_views"}
 """Tasks that make two views of an image."""
 
 
