@@ -53,7 +53,7 @@ ROUNDS = 3
 def costs(given: Given, source: StreamSource, repeats: int) -> dict[str, float]:
     """Return CPU milliseconds of a batch by preset, and of the step that it feeds: medians, turn by turn."""
     net = network(given).train()
-    criterion = SimCLR().build({"net": net}, TASK).train()
+    criterion = SimCLR(patients="negatives").build({"net": net}, TASK).train()
     optimizer = torch.optim.AdamW([*net.parameters(), *criterion.parameters()], fused=True)
     looks = ("views", "medical_views")
     made = {look: StoreStreams({"images": replace(source, augment=Augment(preset=look))}, seed=0) for look in looks}
@@ -107,7 +107,7 @@ def child(name: str, threads: int, ahead: bool, steps: int) -> dict[str, float]:
             seed=0,
             device=Device(threads=threads),
         )
-        fit({"net": net}, SimCLR().build({"net": net}, TASK), timed, how)
+        fit({"net": net}, SimCLR(patients="negatives").build({"net": net}, TASK), timed, how)
         if ahead:
             timed.inner.close()
     count = len(timed.asked) - 3
