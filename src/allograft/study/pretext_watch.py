@@ -69,10 +69,11 @@ class PretextWatch:
 
     def look(self, nets: Mapping[str, Network], criterion: Criterion) -> dict[str, float]:
         """Return the numbers; networks, criterion and random states are left as they are."""
+        batches, net = self.batches(nets["net"]), criterion.result(nets)
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            held = self._held_out(nets, criterion)
+            held = self._held_out(nets, criterion, batches)
         found = {f"held_out_{name}": value for name, value in held.items()}
-        return {**found, **self._features(criterion.result(nets))}
+        return {**found, **self._features(net, self._views(net, batches))}
 
     @property
     def front_up(self) -> bool:
@@ -86,24 +87,25 @@ class PretextWatch:
         found = (self.streams.at(step) for step in range(BATCHES))
         return [{name: part.to(where) for name, part in batch.items()} for batch in found]
 
-    def _held_out(self, nets: Mapping[str, Network], criterion: Criterion) -> dict[str, float]:
+    def _held_out(
+        self, nets: Mapping[str, Network], criterion: Criterion, batches: Sequence[Mapping[str, Batch]]
+    ) -> dict[str, float]:
         """Return the mean of each part over held-out batches, on copies in evaluation mode."""
         stand = {name: copy.deepcopy(net).eval() for name, net in nets.items()}
         judge = copy.deepcopy(criterion).eval()
         (first, *_) = (player.name for player in judge.players(stand))
         rows: dict[str, list[float]] = {}
-        for number, batch in enumerate(self.batches(nets["net"])):
+        for number, batch in enumerate(batches):
             torch.default_generator.manual_seed(seed_for("held out", number))
             for name, value in named_parts(judge(stand, batch, Progress(number, BATCHES), first)):
                 rows.setdefault(name, []).append(value)
         return {name: float(np.mean(values)) for name, values in rows.items()}
 
-    def _features(self, net: Network) -> dict[str, float]:
-        """Return what the deepest features are like, and what a simple classifier makes of them."""
+    def _features(self, net: Network, views: Mapping[str, float]) -> dict[str, float]:
+        """Return what the deepest features are like, those of views too, and what a simple classifier makes of them."""
         cases = self.cases.subset(self.cases.ids[:: -(-len(self.cases) // CASES)])
         told = self.pool.features(net, cases, self.device, -1).astype(np.float64)
-        found = {"spread": spread(told), "uniformity": uniformity(told)}
-        found |= self._views(net)
+        found = {"spread": spread(told), "uniformity": uniformity(told), **views}
         if self.pool.task.kind in {"binary", "multiclass"}:
             truth = np.array([case.targets[self.pool.task.head] for case in cases], dtype=np.int64)
             for name, judge in (("knn", knn), ("probe", linear_probe)):
@@ -111,11 +113,11 @@ class PretextWatch:
                     found[name] = judge(told, truth, [case.group for case in cases])
         return {name: value for name, value in found.items() if np.isfinite(value)}
 
-    def _views(self, net: Network) -> dict[str, float]:
+    def _views(self, net: Network, batches: Sequence[Mapping[str, Batch]]) -> dict[str, float]:
         """Return what the features of two views of held-out images have in common; nothing where there are no views."""
         one, two, groups = list[Array](), list[Array](), list[str]()
         with evaluating(net):
-            for batch in self.batches(net):
+            for batch in batches:
                 given = batch[IMAGES]
                 looks = [
                     look for look in (given.image, *(view.image for view in given.views)) if isinstance(look, Tensor)

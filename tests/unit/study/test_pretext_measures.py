@@ -151,8 +151,9 @@ def test_a_look_at_synthetic_images_measures_views_and_changes_nothing(dims: int
 
 def test_without_views_of_synthetic_images_there_is_no_retrieval() -> None:
     nets, _ = built(SimCLR(hidden=8, output=4), 2)
-    assert "retrieval" in watch({IMAGES: two_looks(8, 2)})._views(nets["net"])
-    assert watch({IMAGES: replace(two_looks(8, 2), views=())})._views(nets["net"]) == {}
+    two, one = watch({IMAGES: two_looks(8, 2)}), watch({IMAGES: replace(two_looks(8, 2), views=())})
+    assert "retrieval" in two._views(nets["net"], two.batches(nets["net"]))
+    assert one._views(nets["net"], one.batches(nets["net"])) == {}
 
 
 def test_a_collapsed_encoder_of_synthetic_images_is_seen() -> None:
